@@ -1,0 +1,305 @@
+"""The experiment and the site, as frozen dataclasses; TOML in and out; every check of a value.
+
+The *experiment* travels and is the same for all sites. The *site* file (paths, device, folder of private state)
+never leaves the site. Each field's meaning stands beside it; what a recipe leaves out has the default written here.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from sammit.errors import UserError, nearest
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """`[data]`: where the sites are and what a model is shown of them."""
+
+    root: str = ""  # folder of sites; `--data` overrides it
+    sites: tuple[str, ...] = ()  # only these; empty: all that are found
+    structures: dict[str, Any] = field(default_factory=dict)  # name -> "> 0" | 2 | [1, 2]; empty: from dataset.toml
+    patient: str = ""  # regular expression with one group, searched in a case's name; no match: the name itself
+    images: str = ""  # name of the images' folder where it is not the layout's
+    masks: str = ""  # name of the masks' folder, likewise (a second observer's, say)
+    view: Literal["tile", "whole"] = "tile"  # train on tiles near native scale, or on the whole image resized
+    size: int = 128  # side of what the model sees, in pixels
+    scale: float = 1.0  # tiles: size of a model pixel relative to native; 2.0 halves the resolution
+    overlap: float = 0.25  # tiles: share of a tile's side shared with its neighbour when predicting
+    foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
+    augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
+    intensity: Literal["range", "percentile"] = "range"  # the type's range, or the 1st to 99th percentile of a case
+    window: tuple[float, ...] = ()  # (low, high) in the image's own unit (HU for CT); empty: no window
+    spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none
+    axis: Literal["auto", "0", "1", "2"] = "auto"  # volumes: the axis that is cut; auto: the coarsest spacing
+    empty_slices: float = 0.2  # volumes: share of the slices without any structure that training keeps
+    split: tuple[float, ...] = (0.6, 0.15, 0.25)  # share of patients in train, val, test
+    cache: str = ""  # folder of decoded images; empty: ~/.cache/sammit
+
+    def check(self) -> None:
+        """Raise UserError where a value cannot be right."""
+        _need(self.size >= 8, "data.size", "at least 8 pixels")
+        _need(0.1 <= self.scale <= 64, "data.scale", "between 0.1 and 64")
+        _need(0 <= self.overlap <= 0.9, "data.overlap", "between 0 and 0.9")
+        _need(0 <= self.foreground <= 1, "data.foreground", "between 0 and 1")
+        _need(0 <= self.empty_slices <= 1, "data.empty_slices", "between 0 and 1")
+        _need(len(self.window) in (0, 2), "data.window", "two numbers, low and high")
+        _need(not self.window or self.window[0] < self.window[1], "data.window", "low below high")
+        _need(len(self.spacing) in (0, 3), "data.spacing", "three numbers, mm: slice, row, column")
+        _need(len(self.split) == 3 and min(self.split) > 0, "data.split", "three positive shares: train, val, test")
+        _need(abs(sum(self.split) - 1) < 1e-6, "data.split", "three shares that sum to 1")
+        try:
+            groups = re.compile(self.patient).groups if self.patient else 1
+        except re.error as error:
+            raise UserError(f"data.patient: '{self.patient}' is no regular expression ({error}): mend it") from None
+        _need(groups == 1, "data.patient", "a regular expression with exactly one group, such as '^(P[0-9]+)'")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`[model]`: the network, where its weights come from, and what is trained of it."""
+
+    name: str = "sam-tiny"  # one of models.build.SIZES
+    weights: str = "pretrained"  # "pretrained" | "random" | path of a .pth or .safetensors
+    adapter: tuple[str, ...] = ()  # adapters in the encoder's blocks, by module name
+    train: Literal["auto", "adapters", "decoder", "all"] = "auto"  # auto: what the method asks for
+    output_stride: int = 0  # input pixels per logit pixel: 1, 2, 4, ...; 0: the model's default
+    head: Literal["tokens", "mix"] = "tokens"  # a mask token for each structure, or FedFMS's 1x1 mix of four tokens
+    normalise: bool = True  # SAM's pixel mean and deviation
+    no_mask: bool = True  # add SAM's no-mask embedding to the image embedding
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)  # [model.options.ADAPTER]
+
+    def check(self) -> None:
+        """Raise UserError where a value cannot be right."""
+        _need(self.output_stride in (0, 1, 2, 4, 8, 16), "model.output_stride", "0, 1, 2, 4, 8 or 16")
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """`[method]`: the method and its own options (each method's `Options` says which)."""
+
+    name: str = "fedavg"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """`[training]`: the same at every site."""
+
+    rounds: int = 10
+    local_steps: int = 0  # optimiser steps a site takes in a round; 0: local_epochs passes over its data
+    local_epochs: float = 1.0
+    batch_size: int = 8
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 1e-3  # peak rate of decoder and encoder
+    adapter_lr: float = 0.0  # peak rate of adapters; 0: lr
+    weight_decay: float = 0.01
+    schedule: Literal["cosine", "poly", "constant"] = "cosine"  # over all rounds' steps
+    warmup: float = 0.05  # share of all steps with a linearly rising rate
+    clip: float = 1.0  # largest norm of a step's gradient; 0: none
+    optimiser_state: Literal["reset", "keep"] = "reset"  # a site's moments of the shared part, from round to round
+    dice_weight: float = 0.8
+    bce_weight: float = 0.2
+    pos_weight: float = 1.0  # weight of foreground pixels in the cross-entropy
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast
+    device: str = "cpu"
+    threads: int = 0  # 0: this machine's cores; the number is written to the run and kept on resume
+    min_sites: int = 1  # a round with fewer answers stops the run
+
+    def check(self) -> None:
+        """Raise UserError where a value cannot be right."""
+        _need(self.rounds >= 1, "training.rounds", "at least 1")
+        _need(self.local_steps >= 0, "training.local_steps", "0 or more")
+        _need(self.local_steps > 0 or self.local_epochs > 0, "training.local_epochs", "above 0")
+        _need(self.batch_size >= 1, "training.batch_size", "at least 1")
+        _need(self.lr > 0, "training.lr", "above 0")
+        _need(self.adapter_lr >= 0, "training.adapter_lr", "0 or more")
+        _need(0 <= self.warmup < 1, "training.warmup", "at least 0 and below 1")
+        _need(self.clip >= 0 and self.weight_decay >= 0, "training.clip and weight_decay", "0 or more")
+        _need(self.dice_weight + self.bce_weight > 0, "training.dice_weight + bce_weight", "above 0")
+        _need(self.min_sites >= 1, "training.min_sites", "at least 1")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """`[evaluation]`: what is scored, when, and which round is reported."""
+
+    protocol: Literal["standard", "fedfms"] = "standard"
+    unseen: tuple[str, ...] = ()  # sites that take no part and are tested whole
+    selection: Literal["best", "last"] = "best"  # best: highest mean validation Dice over the source sites
+    every: int = 1  # rounds between validations
+    distances: bool = False  # HD95, ASSD and NSD too (slower)
+    tolerance: float = 1.0  # NSD's tolerance, mm (pixels where spacing is unknown)
+
+    def check(self) -> None:
+        """Raise UserError where a value cannot be right."""
+        _need(self.every >= 1, "evaluation.every", "at least 1")
+        _need(self.tolerance > 0, "evaluation.tolerance", "above 0")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result, the same for all sites."""
+
+    name: str = "experiment"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def check(self) -> Experiment:
+        """Itself, if every table's values can be right; raises UserError otherwise."""
+        for part in (self.data, self.model, self.training, self.evaluation):
+            part.check()
+        return self
+
+
+def _need(holds: bool, where: str, mend: str) -> None:
+    if not holds:
+        raise UserError(f"{where}: must be {mend}")
+
+
+def build(kind: type[T], table: dict[str, Any], where: str) -> T:
+    """Make a dataclass of a TOML table, each value checked against the field's type.
+
+    Args:
+        kind: a dataclass whose fields all have defaults.
+        table: what the file says.
+        where: the table's dotted name, for messages ("training", "method"); "" for the top.
+
+    Raises:
+        UserError: an unknown key (with the nearest known one) or a value of another type.
+    """
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        dotted = f"{where}.{key}" if where else key
+        if key not in known:
+            raise UserError(f"unknown key '{dotted}': {nearest(key, known)}")
+        values[key] = _convert(hints[key], value, dotted)
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """A TOML value as the type that a field asks for."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: must be a table")
+        return build(typing.cast(type, hint), value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise UserError(f"{where}: '{value}' is none of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        items = value if isinstance(value, list | tuple) else [value]
+        return tuple(_convert(arguments[0], item, where) for item in items)
+    if origin in (dict, types.GenericAlias) or hint is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{where}: must be a table")
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{where}: must be {_WORDS.get(hint, hint.__name__)}, not {value!r}")
+    return value
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dictionary; raises UserError where there is none or it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{path}: not a TOML file ({error}): mend that line") from None
+
+
+def with_settings(table: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """A copy of `table` with each "TABLE.KEY=VALUE" of `settings` put in; VALUE is TOML, or else plain text.
+
+    Keys of `[method]` other than its own fields are the method's options: `method.shared=full` is
+    `method.options.shared=full`.
+    """
+    result = _deep_copy(table)
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set {setting}: must be TABLE.KEY=VALUE, such as training.rounds=3")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        *tables, last = key.strip().split(".")
+        place = result
+        for name in tables:
+            place = place.setdefault(name, {})
+            if not isinstance(place, dict):
+                raise UserError(f"--set {setting}: '{name}' is a value, not a table")
+        place[last] = value
+    return result
+
+
+def _deep_copy(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, dict) else value for key, value in table.items()}
+
+
+def experiment_from(table: dict[str, Any]) -> Experiment:
+    """An experiment from a recipe's tables.
+
+    In `[method]`, every key but `name` is one of the method's options; in `[model]`, a sub-table is an adapter's.
+    """
+    table = _deep_copy(table)
+    method = table.get("method", {})
+    if isinstance(method, dict):
+        options = {**method.pop("options", {}), **{k: method.pop(k) for k in list(method) if k != "name"}}
+        table["method"] = {**method, "options": options}
+    model = table.get("model", {})
+    if isinstance(model, dict):
+        options = {**model.pop("options", {}), **{k: model.pop(k) for k, v in list(model.items()) if isinstance(v, dict)}}
+        table["model"] = {**model, "options": options}
+    return build(Experiment, table, "").check()
+
+
+def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:
+    """The experiment that a recipe and `--set` overrides describe; raises UserError with the mend."""
+    return experiment_from(with_settings(read_toml(path), settings or []))
+
+
+def to_toml(config: Any) -> str:
+    """A dataclass as TOML; `experiment_from(tomllib.loads(...))` gives it back."""
+    import tomli_w
+
+    return tomli_w.dumps(_plain(asdict(config)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def defaults(kind: type) -> dict[str, Any]:
+    """The default of every field of a dataclass, for help texts."""
+    return {
+        f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
+        for f in fields(kind)
+    }
+
+
+def override(config: T, **changes: Any) -> T:
+    """A copy of a frozen dataclass with some fields changed."""
+    return replace(config, **changes)  # type: ignore[type-var]

@@ -1,0 +1,186 @@
+"""The words of Sammit: what a case, a batch, an order and an update are.
+
+Shape letters used in every docstring:
+
+    B  images in a batch            C  structures (one sigmoid each; they may overlap)
+    D  slices of a volume           H, W  height and width in pixels, in that order
+    N  tokens (h * w of the grid)   E  experts of a mixture        R  rank of a low-rank factor
+    K  sites in a round             T  optimiser steps
+
+A 2-D image is a volume of one slice (D = 1). Spacing is always (slice, row, column), in mm. Images are float32 in
+[0, 1] wherever a model sees them. A *name* of a tensor is its whole dotted name in the model's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+State = dict[str, "Tensor"]
+"""Tensors by their whole dotted name."""
+
+Part = Literal["train", "val", "test"]
+"""The three parts of a site's patients."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image or volume of a site with its truth.
+
+    Attributes:
+        site: name of the site it belongs to.
+        name: unique within the site; the image's stem unless the layout says otherwise.
+        patient: cases of one patient never fall into two parts.
+        image: one file for each channel group (nnU-Net has a file a modality), at least one.
+        masks: files that hold the truth; empty when there is none (prediction).
+        volume: True for a 3-D volume, False for a 2-D image.
+    """
+
+    site: str
+    name: str
+    patient: str
+    image: tuple[Path, ...]
+    masks: tuple[Path, ...] = ()
+    volume: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A case in memory, in its native geometry.
+
+    Attributes:
+        case: what was loaded.
+        image: (D, H, W, 3) uint8 or uint16, full range; divide by the type's maximum for [0, 1].
+        truth: (D, H, W, C) bool.
+        valid: (D, H, W) bool, False where a pixel is unlabelled; None when all are labelled.
+        spacing: (slice, row, column) in mm, or None where the format gives none.
+    """
+
+    case: Case
+    image: np.ndarray
+    truth: np.ndarray
+    valid: np.ndarray | None = None
+    spacing: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one optimiser step sees.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [0, 1].
+        truth: (B, C, H, W) float32, 0 or 1.
+        valid: (B, 1, H, W) float32, 1 where the pixel is labelled, 0 where the loss must not look.
+    """
+
+    images: Tensor
+    truth: Tensor
+    valid: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.images.to(device), self.truth.to(device), self.valid.to(device))
+
+
+class SiteData(Protocol):
+    """What a site's side may ask of its data. Made by `sammit.data`, used by `learning` and `federation`."""
+
+    name: str
+    structures: tuple[str, ...]
+
+    def cases(self, part: Part) -> list[Case]:
+        """The cases of a part, in a fixed order."""
+        ...
+
+    def samples(self, part: Part) -> int:
+        """Images, or slices of volumes, in a part: the n_k of federated averaging."""
+        ...
+
+    def batches(self, steps: int, batch_size: int, key: tuple[object, ...]) -> Iterator[Batch]:
+        """`steps` training batches, a pure function of `key`."""
+        ...
+
+    def load(self, case: Case) -> Loaded:
+        """One case in native geometry, for scoring."""
+        ...
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One thing beside the model's tensors that a method puts into an Order or an Update.
+
+    Attributes:
+        name: its name; a trailing "." declares a family with this prefix, one tensor for each shared name.
+        shape: exact shape, or None when it equals that of the tensor it belongs to (families only).
+        dtype: "float32" | "float64" | "int64".
+        purpose: one line a hospital's engineer can read.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    dtype: str
+    purpose: str
+
+
+OrderKind = Literal["train", "evaluate", "keep", "finish"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the server asks of one site.
+
+    Attributes:
+        kind: "train" a round; "evaluate" score models on `part`; "keep" the committed private state as the best so
+            far; "finish" the last local stage, if the method has one.
+        site, round: whom, and which round (0-based).
+        tensors: the shared tensors, by name.
+        extras: declared extras.
+        accepted: the round whose update of this site the server last took, or -1; the site commits the private
+            state it staged for that round and no other.
+        origin: SHA-256 of the shared tensors of the round named by `accepted` as the site was sent them.
+        part: which part of the site's cases to score ("evaluate" only).
+    """
+
+    kind: OrderKind
+    site: str
+    round: int
+    tensors: State
+    extras: State = field(default_factory=dict)
+    accepted: int = -1
+    origin: str = ""
+    part: Part = "val"
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one site sends back: named tensors, declared extras, and numbers about them.
+
+    Attributes:
+        site, round: who, and for which round.
+        tensors: the shared tensors after local training, by name; nothing that is not shared.
+        extras: what the method declared, nothing else.
+        samples: n_k, the weight of the site in the average.
+        metrics: numbers for the log ("loss", "steps", "seconds", validation Dice); scalars only.
+    """
+
+    site: str
+    round: int
+    tensors: State
+    extras: State
+    samples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A site that could not answer an order; the round may go on without it."""
+
+    site: str
+    round: int
+    reason: str
