@@ -1,0 +1,51 @@
+"""Low-rank update of q and v (Hu et al., 2106.09685; on SAM: SAMed, 2304.13785).
+
+    q = W_q u + (alpha / R) B_q A_q u,    v likewise;    A: R x D Kaiming, B: D x R zero
+
+q and v are separate factor pairs, although transformers fuses the base layer. B is zero, so that the adapted model
+equals the base model at the start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from sammit.errors import UserError
+from sammit.models.adapters.base import BlockAdapter
+
+
+@dataclass(frozen=True)
+class Options:
+    """`[model.lora]`."""
+
+    rank: int = 4  # R
+    alpha: float = 0.0  # scale is alpha / rank; 0: alpha = rank
+
+
+class Adapter(BlockAdapter):
+    """Two factor pairs of one block."""
+
+    def __init__(self, width: int, options: Options) -> None:
+        super().__init__()
+        if not 1 <= options.rank <= width:
+            raise UserError(f"model.lora.rank: must be between 1 and {width}, the model's width")
+        self.scale = (options.alpha or options.rank) / options.rank
+        self.q_down, self.q_up = _factors(width, options.rank)
+        self.v_down, self.v_up = _factors(width, options.rank)
+
+    def to_qkv(self, tokens: Tensor) -> Tensor:
+        """(..., D) -> (..., 3 D); the middle third, k, is zero."""
+        q = self.q_up(self.q_down(tokens)) * self.scale
+        v = self.v_up(self.v_down(tokens)) * self.scale
+        return torch.cat([q, torch.zeros_like(q), v], dim=-1)
+
+
+def _factors(width: int, rank: int) -> tuple[nn.Linear, nn.Linear]:
+    down, up = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
+    nn.init.kaiming_uniform_(down.weight, a=sqrt(5))
+    nn.init.zeros_(up.weight)
+    return down, up

@@ -1,0 +1,92 @@
+"""Localised mixture of experts beside the MLP: the part of pFedSAM that never leaves a site.
+
+pFedSAM (2509.15638) says that its mixture is local; where it sits and what an expert is are this reconstruction's
+choice, after MixLoRA (2404.15159):
+
+    x = y + MLP(u) + s sum_e g_e(u) U_e GELU(D_e u),     g(u) = softmax(W_g u / tau)  for each token
+
+U_e starts at zero, so that the mixture changes nothing at first; the D_e differ, which breaks the symmetry. With
+`top_k` only the k largest gates are kept and renormalised, and the balance loss of Switch (2101.03961),
+E sum_e f_e P_e, is offered in `balance`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sammit.errors import UserError
+from sammit.models.adapters.base import BlockAdapter
+
+
+@dataclass(frozen=True)
+class Options:
+    """`[model.mixture]`."""
+
+    experts: int = 4  # E
+    width: int = 8  # hidden width of an expert
+    scale: float = 1.0  # s
+    temperature: float = 1.0  # tau
+    top_k: int = 0  # 0: dense
+
+
+class Adapter(BlockAdapter):
+    """The experts and the router of one block.
+
+    Attributes:
+        balance: Switch's loss of the last forward pass, a scalar; None when routing is dense.
+        load: (E,) sum of the mean gates over the forward passes since `reset_load`; `passes` counts them.
+    """
+
+    def __init__(self, width: int, options: Options) -> None:
+        super().__init__()
+        if not 1 <= options.experts <= 256 or not 0 <= options.top_k <= options.experts:
+            raise UserError("model.mixture: experts must be 1 to 256 and top_k 0 (dense) to experts")
+        if options.width < 1 or options.temperature <= 0:
+            raise UserError("model.mixture: width must be at least 1 and temperature above 0")
+        self.options = options
+        self.gate = nn.Linear(width, options.experts, bias=False)
+        self.down = nn.Parameter(torch.empty(options.experts, options.width, width))
+        self.up = nn.Parameter(torch.zeros(options.experts, width, options.width))
+        nn.init.normal_(self.gate.weight, std=0.02)
+        nn.init.normal_(self.down, std=width**-0.5)
+        self.balance: Tensor | None = None
+        self.reset_load()
+
+    def reset_load(self) -> None:
+        """Forget the router's use so far."""
+        self.load = torch.zeros(self.options.experts)
+        self.passes = 0
+
+    def gates(self, tokens: Tensor) -> Tensor:
+        """(..., D) -> (..., E), each row sums to 1; computed in fp32 whatever the precision."""
+        with torch.autocast(tokens.device.type, enabled=False):
+            scores = tokens.float() @ self.gate.weight.float().T / self.options.temperature
+            dense = scores.softmax(dim=-1)
+            if not self.options.top_k:
+                self.balance = None
+                return dense
+            values, chosen = dense.topk(self.options.top_k, dim=-1)
+            sparse = torch.zeros_like(dense).scatter(-1, chosen, values / values.sum(-1, keepdim=True))
+            self.balance = _switch_balance(dense, sparse)
+            return sparse
+
+    def beside_mlp(self, tokens: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
+        gates = self.gates(tokens)
+        if not self.training:
+            self.load = self.load + gates.detach().flatten(0, -2).mean(0).cpu()
+            self.passes += 1
+        experts, width, _ = self.down.shape
+        hidden = nn.functional.gelu(tokens @ self.down.flatten(0, 1).T).unflatten(-1, (experts, width))
+        weighted = (hidden * gates.unsqueeze(-1).to(hidden.dtype)).flatten(-2)
+        return weighted @ self.up.permute(0, 2, 1).flatten(0, 1) * self.options.scale
+
+
+def _switch_balance(dense: Tensor, sparse: Tensor) -> Tensor:
+    """E sum_e f_e P_e: f the share of tokens whose largest gate is e, P the mean probability of e."""
+    experts = dense.shape[-1]
+    first = nn.functional.one_hot(sparse.flatten(0, -2).argmax(-1), experts).float().mean(0)
+    return experts * (first * dense.flatten(0, -2).mean(0)).sum()

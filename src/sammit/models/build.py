@@ -1,0 +1,159 @@
+"""From a recipe's `[model]` to a network: the only place where sizes are written."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sammit import plugins
+from sammit.config import ModelConfig, build
+from sammit.errors import UserError, nearest
+from sammit.randomness import key_to_seed
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from sammit.models.sam import PromptFreeSam
+
+
+@dataclass(frozen=True)
+class Size:
+    """The numbers of one architecture."""
+
+    summary: str
+    width: int  # D
+    depth: int
+    heads: int
+    global_blocks: tuple[int, ...]
+    patch: int = 16
+    window: int = 14
+    neck: int = 256
+    decoder_mlp: int = 2048
+    decoder_heads: int = 8
+    stride: int = 2  # default output stride
+
+
+SIZES = {
+    "sam-tiny": Size("about 1 M parameters, ships with a pretrained backbone", 96, 4, 4, (1, 3), 8, 8, 64, 256, 4, 1),
+    "sam-vit-b": Size("SAM ViT-B, 94 M parameters", 768, 12, 12, (2, 5, 8, 11)),
+    "sam-vit-l": Size("SAM ViT-L, 312 M parameters", 1024, 24, 16, (5, 11, 17, 23)),
+    "sam-vit-h": Size("SAM ViT-H, 641 M parameters", 1280, 32, 16, (7, 15, 23, 31)),
+    "medsam": Size("MedSAM (2304.12306): SAM ViT-B with its own weights", 768, 12, 12, (2, 5, 8, 11)),
+}
+
+
+def build_model(config: ModelConfig, image_size: int, structures: int, seed: int) -> PromptFreeSam:
+    """A network with its adapters, weights loaded, nothing frozen yet.
+
+    Args:
+        config: `[model]`.
+        image_size: side of the input in pixels, a multiple of the patch.
+        structures: C.
+        seed: decides every random initial value; two calls with equal arguments give equal tensors.
+
+    Raises:
+        UserError: an unknown name or size, a wrong option, weights that are missing or do not fit.
+    """
+    import torch
+
+    from sammit.models import weights
+
+    size = size_named(config.name)
+    stride = config.output_stride or size.stride
+    if image_size % size.patch:
+        raise UserError(f"data.size: {image_size} is not a multiple of {config.name}'s patch, {size.patch}")
+    if stride > size.patch // 4:
+        raise UserError(f"model.output_stride: at most {size.patch // 4} for {config.name}, SAM's own step")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(key_to_seed(seed, "model"))
+        model = _assemble(size, config, image_size, structures, stride)
+        _attach(model, config)
+    weights.load_into(model, config)
+    return model
+
+
+def size_named(name: str) -> Size:
+    """The architecture of a name, or a UserError with the nearest known one."""
+    if name not in SIZES:
+        raise UserError(f"unknown model '{name}': {nearest(name, list(SIZES))}")
+    return SIZES[name]
+
+
+def _assemble(size: Size, config: ModelConfig, image_size: int, structures: int, stride: int) -> PromptFreeSam:
+    from transformers import SamModel
+
+    from sammit.models.sam import PromptFreeSam
+
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    original = SamModel(_transformers_config(size, image_size, structures))
+    return PromptFreeSam(
+        original,
+        structures,
+        stride=stride,
+        mix=config.head == "mix",
+        normalise=config.normalise,
+        no_mask=config.no_mask,
+    )
+
+
+def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
+    from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
+
+    vision = SamVisionConfig(
+        hidden_size=size.width,
+        num_hidden_layers=size.depth,
+        num_attention_heads=size.heads,
+        global_attn_indexes=list(size.global_blocks),
+        image_size=image_size,
+        patch_size=size.patch,
+        window_size=size.window,
+        output_channels=size.neck,
+        num_pos_feats=size.neck // 2,
+        mlp_dim=4 * size.width,
+        initializer_range=0.02,  # transformers' own default, 1e-10, leaves a random start without signal
+    )
+    prompt = SamPromptEncoderConfig(
+        hidden_size=size.neck, image_size=image_size, patch_size=size.patch
+    )
+    decoder = SamMaskDecoderConfig(
+        hidden_size=size.neck,
+        mlp_dim=size.decoder_mlp,
+        num_attention_heads=size.decoder_heads,
+        num_multimask_outputs=max(4, structures) - 1,
+    )
+    return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+
+
+def _attach(model: PromptFreeSam, config: ModelConfig) -> None:
+    """Put each adapter of the recipe into every block."""
+    unused = set(config.options) - set(config.adapter)
+    if unused:
+        raise UserError(f"[model.{min(unused)}]: no such adapter in model.adapter = {list(config.adapter)}")
+    for name in config.adapter:
+        module = plugins.load("adapters", name)
+        options = build(module.Options, config.options.get(name, {}), f"model.{name}")
+        for layer in model.vision_encoder.layers:
+            layer.adapters[name] = module.Adapter(model.vision_encoder.width, options)  # type: ignore[index,union-attr]
+
+
+_ADAPTER = re.compile(r"(^|\.)adapters\.")
+
+
+def set_trainable(model: nn.Module, train: str) -> list[str]:
+    """Freeze what does not train; returns the live names, in the model's order.
+
+    Args:
+        model: from `build_model`.
+        train: "all", "adapters" (adapters and decoder) or "decoder". Prompt-side constants never train.
+    """
+    live = []
+    for name, parameter in model.named_parameters():
+        encoder = name.startswith("vision_encoder.") and not _ADAPTER.search(name)
+        constant = name.startswith(("positions.", "no_mask_embed."))
+        frozen = constant or (encoder and train != "all") or (bool(_ADAPTER.search(name)) and train == "decoder")
+        parameter.requires_grad_(not frozen)
+        if not frozen:
+            live.append(name)
+    return live

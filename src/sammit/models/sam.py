@@ -1,0 +1,122 @@
+"""Prompt-free Segment Anything (Kirillov et al., 2304.02643): an image in, one logit map for each structure out.
+
+The decoder runs without prompts: its own tokens, the dense positional encoding, and (as in the original, switchable
+for FedFMS's path) the no-mask embedding added to the image embedding. What never gets a gradient on this path is not
+built, so it is neither trained nor sent: the IoU head, the hypernetworks of unused mask tokens, the prompt encoder.
+
+SAM's own logits have a quarter of the token grid's step. Where a finer map is asked for, `Detail` refines the upscaled
+embedding with features of the image itself, as HQ-SAM (2306.01567) and SAM 2 do; it starts at zero, so that at first
+the map is SAM's own, resized.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sammit.geometry import resize
+from sammit.models.encoder import Encoder
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class PromptFreeSam(nn.Module):
+    """The model that is trained, sent and used.
+
+    Attributes:
+        patch: side of a patch, pixels; image sides must be multiples of it.
+        stride: input pixels for one logit pixel.
+    """
+
+    def __init__(
+        self, original: Any, structures: int, *, stride: int, mix: bool = False, normalise: bool = True,
+        no_mask: bool = True,
+    ) -> None:
+        """
+        Args:
+            original: a transformers `SamModel`, whose modules are taken over.
+            structures: C.
+            stride: input pixels for one logit pixel, the patch's quarter or finer.
+            mix: FedFMS's head, a 1x1 convolution from four mask tokens to C > 1 structures, instead of a token each.
+            normalise: apply SAM's pixel mean and deviation.
+            no_mask: add the no-mask embedding.
+        """
+        super().__init__()
+        self.vision_encoder = Encoder(original.vision_encoder)
+        self.mask_decoder = original.mask_decoder
+        self.positions = original.shared_image_embedding
+        self.no_mask_embed = original.prompt_encoder.no_mask_embed
+        self.patch: int = self.vision_encoder.projection_size
+        self.stride = stride
+        self.no_mask = no_mask
+        self.mixer = nn.Conv2d(4, structures, kernel_size=1) if mix and structures > 1 else None
+        used = 4 if self.mixer else structures
+        self.mask_decoder.output_hypernetworks_mlps = self.mask_decoder.output_hypernetworks_mlps[:used]
+        del self.mask_decoder.iou_prediction_head
+        channels = self.mask_decoder.hidden_size // 8
+        self.detail = Detail(channels, stride) if stride < self.patch // 4 else None
+        mean, std = (PIXEL_MEAN, PIXEL_STD) if normalise else ((0.0,) * 3, (255.0,) * 3)
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1) / 255, persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) / 255, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
+        pixels = (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
+        return self._decode(self.vision_encoder(pixels), pixels)
+
+    def _decode(self, embedding: Tensor, pixels: Tensor) -> Tensor:
+        """(B, X, h, w) embedding and (B, 3, H, W) pixels -> (B, C, H / stride, W / stride) logits."""
+        decoder = self.mask_decoder
+        batch, _, height, width = embedding.shape
+        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        if self.no_mask:
+            embedding = embedding + self.no_mask_embed.weight.reshape(1, -1, 1, 1)
+        spoken, source = decoder.transformer(
+            point_embeddings=tokens.expand(batch, 1, -1, -1),
+            image_embeddings=embedding,
+            image_positional_embeddings=self._grid_positions(height, width).expand(batch, -1, -1, -1),
+            attention_similarity=None,
+        )
+        source = source.transpose(2, 3).reshape(batch, -1, height, width)
+        fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(source)))
+        fine = decoder.activation(decoder.upscale_conv2(fine))
+        if self.detail is not None:
+            fine = self.detail(fine, pixels)
+        heads = decoder.output_hypernetworks_mlps
+        hyper = torch.stack([head(spoken[:, 0, 1 + i]) for i, head in enumerate(heads)], dim=1)
+        logits = torch.einsum("bcx,bxhw->bchw", hyper, fine)
+        return self.mixer(logits) if self.mixer else logits
+
+    def _grid_positions(self, height: int, width: int) -> Tensor:
+        """(1, X, h, w): SAM's random Fourier features of the centres of the grid's cells."""
+        device = self.no_mask_embed.weight.device
+        y = (torch.arange(height, device=device) + 0.5) / height
+        x = (torch.arange(width, device=device) + 0.5) / width
+        places = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+        return self.positions(places).permute(2, 0, 1).unsqueeze(0)  # type: ignore[no-any-return]
+
+
+class Detail(nn.Module):
+    """Refines SAM's upscaled embedding at a finer step with the image's own features; the last layer starts at zero.
+
+    The map is linear in the embedding, so that before training the refined logits are SAM's, resized.
+    """
+
+    def __init__(self, channels: int, stride: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.stride = stride
+        self.join = nn.Conv2d(3 + channels, hidden, 3, padding=1)
+        self.refine = nn.Conv2d(hidden, hidden, 3, padding=2, dilation=2)
+        self.out = nn.Conv2d(hidden, channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, fine: Tensor, pixels: Tensor) -> Tensor:
+        """(B, X, h, w) embedding, (B, 3, H, W) pixels -> (B, X, H / stride, W / stride)."""
+        shape = (pixels.shape[-2] // self.stride, pixels.shape[-1] // self.stride)
+        fine = resize(fine, shape)
+        hidden = self.join(torch.cat([resize(pixels, shape), fine], dim=1)).relu()
+        return fine + self.out(self.refine(hidden).relu())
