@@ -1,0 +1,158 @@
+"""A case's files as one entry: image over the full range, truth as bits, and facts about both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sammit.data.intensity import to_full_range, without_copies
+from sammit.data.readers import Pixels, read_channels, read_mask, three_channels
+from sammit.data.settings import Settings
+from sammit.data.volumes import Spacing
+from sammit.errors import UserError
+from sammit.vocabulary import Case
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an entry without its pixels.
+
+    Attributes:
+        spacing: (slice, row, column) in mm; None where nothing says.
+        channels: how many the files have.
+        low, high: least and greatest intensity in the files, in their own unit.
+        complete: whether every pixel is labelled.
+        present: for each slice, the indices of the structures in it.
+    """
+
+    spacing: Spacing | None
+    channels: int
+    low: float
+    high: float
+    complete: bool
+    present: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A decoded case, in its native geometry or at model scale.
+
+    Attributes:
+        image: (D, H, W, 3) uint8 or uint16 over the full range; (D, H, W, 1) for a grey one.
+        bits: (D, H, W, ceil((C + 1) / 8)) uint8; bit s says structure s, bit C that the pixel is labelled.
+        facts: what is known without the pixels.
+    """
+
+    image: np.ndarray
+    bits: np.ndarray
+    facts: Facts
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both arrays."""
+        return int(self.image.nbytes + self.bits.nbytes)
+
+
+def decode(case: Case, settings: Settings) -> Entry:
+    """Read a case's files.
+
+    Raises:
+        UserError: a broken file, a channel that is not there, or image and mask of different shapes.
+    """
+    import numpy as np
+
+    config = settings.config
+    pixels = [read_channels(path, config.axis) for path in case.image]
+    values = _joined([to_full_range(p.array, config.window, config.intensity) for p in pixels], case)
+    image = without_copies(three_channels(_selected(values, settings.channels, case.image[0])))
+    labels = _labels(case, pixels[0], image.shape[:3])
+    layers = [s.of(labels) & (labels != settings.ignore) for s in settings.structures] if labels is not None else []
+    layers = layers or [np.zeros(image.shape[:3], bool)] * len(settings.structures)
+    labelled = np.full(image.shape[:3], labels is not None) if labels is None else labels != settings.ignore
+    low, high = min(_low(p.array) for p in pixels), max(_high(p.array) for p in pixels)
+    spacing = pixels[0].spacing or _configured(config.spacing)
+    facts = Facts(spacing, values.shape[-1], low, high, bool(labelled.all()), present_in(layers))
+    return Entry(np.ascontiguousarray(image), pack([*layers, labelled]), facts)
+
+
+def pack(layers: list[np.ndarray]) -> np.ndarray:
+    """Bool maps (D, H, W), one for each structure and then the labelled pixels -> bits, see `Entry`."""
+    import numpy as np
+
+    bits = np.zeros((*layers[0].shape, (len(layers) + 7) // 8), np.uint8)
+    for index, layer in enumerate(layers):
+        bits[..., index // 8] |= layer.astype(np.uint8) << np.uint8(index % 8)
+    return bits
+
+
+def layer(bits: np.ndarray, index: int) -> np.ndarray:
+    """(..., bytes) bits -> (...) bool: one structure, or the labelled pixels (index C)."""
+    result: np.ndarray = (bits[..., index // 8] >> (index % 8)) & 1
+    return result.astype(bool)
+
+
+def present_in(layers: list[np.ndarray]) -> tuple[tuple[int, ...], ...]:
+    """For each slice, the indices of the structures that have a pixel in it."""
+    import numpy as np
+
+    some = np.array([layer.any(axis=(1, 2)) for layer in layers])
+    return tuple(tuple(int(index) for index in np.flatnonzero(column)) for column in some.T)
+
+
+def _joined(arrays: list[np.ndarray], case: Case) -> np.ndarray:
+    """Files of one case side by side as channels, in one type."""
+    import numpy as np
+
+    for array, path in zip(arrays, case.image, strict=True):
+        if array.shape[:3] != arrays[0].shape[:3]:
+            raise UserError(f"{path}: {_size(array)} where {case.image[0].name} has {_size(arrays[0])}; resample it")
+    if len(arrays) == 1:
+        return arrays[0]
+    wide = any(array.dtype == np.uint16 for array in arrays)
+    alike = [a.astype(np.uint16) * np.uint16(257) if wide and a.dtype == np.uint8 else a for a in arrays]
+    return np.concatenate(alike, axis=-1)
+
+
+def _selected(values: np.ndarray, channels: tuple[int, ...], path: Path) -> np.ndarray:
+    if not channels:
+        return values
+    if not all(0 <= channel < values.shape[-1] for channel in channels):
+        raise UserError(f"{path}: has {values.shape[-1]} channel(s), counted from 0; mend 'channels' in dataset.toml")
+    return values[..., list(channels)]
+
+
+def _labels(case: Case, pixels: Pixels, shape: tuple[int, ...]) -> np.ndarray | None:
+    """(D, H, W) labels of a case, None where it has no mask."""
+    if not case.masks:
+        return None
+    labels = read_mask(case.masks[0], pixels) if pixels.cut else read_mask(case.masks[0])
+    if labels.shape != shape:
+        raise UserError(
+            f"{case.masks[0]}: {_size(labels)} where its image {case.image[0].name} has {'x'.join(map(str, shape))}; "
+            "save the mask on the image's grid"
+        )
+    return labels
+
+
+def _size(array: np.ndarray) -> str:
+    return "x".join(map(str, array.shape[:3])) + " (slices x rows x columns)"
+
+
+def _low(array: np.ndarray) -> float:
+    import numpy as np
+
+    return float(np.nanmin(array)) if array.size and not np.isnan(array).all() else 0.0
+
+
+def _high(array: np.ndarray) -> float:
+    import numpy as np
+
+    return float(np.nanmax(array)) if array.size and not np.isnan(array).all() else 0.0
+
+
+def _configured(spacing: tuple[float, ...]) -> Spacing | None:
+    return (spacing[0], spacing[1], spacing[2]) if spacing else None

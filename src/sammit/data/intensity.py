@@ -1,0 +1,56 @@
+"""From a file's own unit to the full range of uint8 or uint16: the one place where intensities are decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def to_full_range(values: np.ndarray, window: tuple[float, ...], intensity: str) -> np.ndarray:
+    """Intensities stretched to the range of uint8 or uint16.
+
+    - a `window` (low, high), in the file's own unit, maps to black and white, for any type;
+    - "percentile" does so with the 1st and 99th percentile of the file;
+    - "range" leaves uint8 and uint16 as they are; other types have no range of their own: percentiles.
+
+    Args:
+        values: (D, H, W, n) uint8, uint16 or float32; NaN counts as black.
+        window: two numbers, or empty.
+        intensity: "range" or "percentile".
+
+    Returns:
+        (D, H, W, n) uint8 where uint8 stays as it is, else uint16; an image of one value becomes black.
+    """
+    import numpy as np
+
+    if not window and intensity == "range" and values.dtype in (np.uint8, np.uint16):
+        return values
+    low, high = window or percentiles(values)
+    if not high > low:
+        return np.zeros(values.shape, np.uint16)
+    scaled = np.nan_to_num((values.astype(np.float32) - low) * (65535.0 / (high - low)), nan=0.0)
+    result: np.ndarray = np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16)
+    return result
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """The 1st and 99th percentile of the finite values; (0, 0) where there are none.
+
+    A large file is thinned out evenly first: a million values place a percentile well enough.
+    """
+    import numpy as np
+
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
+    thinned = finite[:: max(1, finite.size // 1_000_000)]
+    if thinned.size == 0:
+        return 0.0, 0.0
+    low, high = np.percentile(thinned, (1, 99))
+    return float(low), float(high)
+
+
+def without_copies(values: np.ndarray) -> np.ndarray:
+    """(D, H, W, n) -> (D, H, W, 1) where all channels are equal: a grey image saved in colour."""
+    first = values[..., :1]
+    return first if values.shape[-1] > 1 and bool((values == first).all()) else values

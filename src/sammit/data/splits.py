@@ -1,0 +1,64 @@
+"""Train, val and test by patient: a keyed ranking cut by share, the same on every machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sammit.errors import UserError
+from sammit.randomness import key_to_seed
+from sammit.vocabulary import Part
+
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+
+
+def split_patients(
+    site: str,
+    patients: Iterable[str],
+    shares: tuple[float, ...],
+    seed: int,
+    fixed: Mapping[str, Part] | None = None,
+) -> dict[str, Part]:
+    """The part of each patient of a site.
+
+    Patients are ranked by a hash of (seed, site, patient), so the order of files plays no role. What the layout
+    itself decides (`fixed`) stays; a part that it leaves empty is drawn from the patients it leaves free, or from its
+    train part where there are none.
+
+    Args:
+        site: the site's name.
+        patients: its patients, in any order, repeats allowed.
+        shares: of the patients in train, val, test; positive, sum 1.
+        seed: the experiment's seed.
+        fixed: patients whose part is decided.
+
+    Raises:
+        UserError: too few patients for each part to get one.
+    """
+    decided: dict[str, Part] = dict(fixed or {})
+    missing = [part for part in PARTS if part not in decided.values()]
+    free = sorted(set(patients) - set(decided))
+    if missing and len(free) < len(missing):
+        free += [patient for patient, part in decided.items() if part == "train"]
+        missing = [part for part in PARTS if part in missing or part == "train"]
+    if not missing:
+        return {**decided, **dict.fromkeys(free, "train")}
+    if len(free) < len(missing):
+        raise UserError(
+            f"site '{site}' has {len(set(patients))} patient(s); at least {len(missing)} are needed for "
+            f"{', '.join(missing)}: add cases, or mend data.patient if it takes several people for one"
+        )
+    ranked = sorted(free, key=lambda patient: (key_to_seed("split", seed, site, patient), patient))
+    return {**decided, **_cut(ranked, missing, shares)}
+
+
+def _cut(ranked: list[str], parts: list[Part], shares: tuple[float, ...]) -> dict[str, Part]:
+    """Cut a ranking among parts by their shares, one patient at least for each."""
+    weight = {part: shares[PARTS.index(part)] for part in parts}
+    total, left, result = sum(weight.values()), len(ranked), iter(ranked)
+    cut: dict[str, Part] = {}
+    for place, part in enumerate(reversed(parts), start=1):  # test, val, then train takes the rest
+        after = len(parts) - place
+        count = left if after == 0 else min(max(1, round(len(ranked) * weight[part] / total)), left - after)
+        cut.update((next(result), part) for _ in range(count))
+        left -= count
+    return cut
