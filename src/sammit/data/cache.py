@@ -52,14 +52,17 @@ class Cache:
         self.folder = Path(folder).expanduser() if str(folder) not in ("", ".") else default_folder()
         self.limit = limit
         self._held: OrderedDict[str, Entry] = OrderedDict()
+        self._size = 0
 
     def get(self, key: str, make: Callable[[], Entry]) -> Entry:
         """The entry of a name; `make` is asked where there is none, or a broken one."""
-        entry = self._held.get(key) or self._load(key) or self._store(key, make())
-        self._held[key] = entry
-        self._held.move_to_end(key)
-        while sum(held.nbytes for held in self._held.values()) > self.limit and len(self._held) > 1:
-            self._held.popitem(last=False)
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        entry = self._held[key] = self._load(key) or self._store(key, make())
+        self._size += entry.nbytes
+        while self._size > self.limit and len(self._held) > 1:
+            self._size -= self._held.popitem(last=False)[1].nbytes
         return entry
 
     def _path(self, key: str, kind: str) -> Path:

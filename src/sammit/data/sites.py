@@ -1,0 +1,132 @@
+"""From a folder of sites to sites that are ready: `discover`, `open_sites`, `pooled`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from sammit.config import DataConfig
+from sammit.data.cache import Cache
+from sammit.data.layouts import find_cases, layout_of
+from sammit.data.settings import settings_for
+from sammit.data.site import Site
+from sammit.errors import UserError, nearest
+from sammit.vocabulary import Batch, Case, Loaded, Part
+
+
+def discover(config: DataConfig, masks: bool = True, strict: bool = True) -> list[Site]:
+    """The sites under `config.root`, sorted by name, not yet split.
+
+    A root that is itself a site counts as one. Folders whose name starts with a dot are passed over.
+
+    Args:
+        config: the recipe's `[data]`.
+        masks: whether every image needs a mask.
+        strict: raise at the first problem; otherwise sites carry theirs in `problems`.
+
+    Raises:
+        UserError: no such root, an unknown name in `config.sites`, a folder of no known layout, or a file that does
+            not fit.
+    """
+    if not config.root:
+        raise UserError("data.root: no folder of sites is named; set it in the recipe or with --data")
+    root = Path(config.root).expanduser()
+    if not root.is_dir():
+        raise UserError(f"{root}: there is no such folder; set data.root or --data to a folder of sites")
+    cache = Cache(config.cache)
+    return [_open(folder, root, config, cache, masks, strict) for folder in site_folders(root, config)]
+
+
+def site_folders(root: Path, config: DataConfig) -> list[Path]:
+    """The folders of the sites that `config.sites` names, or of all."""
+    if layout_of(root, settings_for(config, root)):
+        folders = {root.resolve().name: root}
+    else:
+        folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] not in "._"}
+    if not folders:
+        raise UserError(f"{root}: holds no folder; a data root is a folder of sites, or a site with images/ and masks/")
+    for name in config.sites:
+        if name not in folders:
+            raise UserError(f"data.sites: there is no site '{name}' in {root}: {nearest(name, list(folders))}")
+    return [folders[name] for name in sorted(config.sites or folders)]
+
+
+def _open(folder: Path, root: Path, config: DataConfig, cache: Cache, masks: bool, strict: bool) -> Site:
+    settings = settings_for(config, *([root] if folder == root else [root, folder]))
+    layout, found = find_cases(folder, settings)
+    name = folder.resolve().name
+    bare = [case for case in found.cases if masks and not case.masks]
+    lost = [f"{case.image[0]}: has no mask; add one, or remove the image" for case in bare]
+    problems = [*found.problems, *lost]
+    if strict and problems:
+        more = f" (and {len(problems) - 1} more; `sammit data check` lists all)" if len(problems) > 1 else ""
+        raise UserError(problems[0] + more)
+    cases = [replace(case, site=name) for case in found.cases if not (masks and not case.masks)]
+    return Site(name, replace(found, cases=cases, problems=problems), settings, cache, layout)
+
+
+def open_sites(config: DataConfig, seed: int, whole: tuple[str, ...] = ()) -> list[Site]:
+    """The sites under `config.root`, split by patient, all with the same structures.
+
+    Args:
+        config: the recipe's `[data]`.
+        seed: the experiment's.
+        whole: sites that take no part in training: all their cases are test.
+
+    Raises:
+        UserError: as `discover`; an unknown name in `whole`; sites with different structures; too few patients.
+    """
+    sites = discover(config)
+    names = [site.name for site in sites]
+    for name in whole:
+        if name not in names:
+            raise UserError(f"evaluation.unseen: there is no site '{name}': {nearest(name, names)}")
+    _agree(sites)
+    return [site.split(seed, whole=site.name in whole) for site in sites]
+
+
+def _agree(sites: list[Site]) -> None:
+    for site in sites[1:]:
+        if site.structures != sites[0].structures:
+            ours, theirs = ", ".join(site.structures), ", ".join(sites[0].structures)
+            raise UserError(
+                f"site '{site.name}' has the structures {ours}, site '{sites[0].name}' {theirs}: "
+                "name the same for all in data.structures"
+            )
+
+
+class PooledSite:
+    """Several sites as one, for centralised training; fulfils `vocabulary.SiteData`."""
+
+    def __init__(self, sites: list[Site]) -> None:
+        self.name, self.sites = "pooled", sites
+        self.structures = sites[0].structures
+        self.settings, self.view = sites[0].settings, sites[0].view
+
+    def cases(self, part: Part) -> list[Case]:
+        """The cases of a part, site after site."""
+        return [case for site in self.sites for case in site.cases(part)]
+
+    def samples(self, part: Part) -> int:
+        """Images or slices in a part."""
+        return sum(site.samples(part) for site in self.sites)
+
+    def batches(self, steps: int, batch_size: int, key: tuple[object, ...]) -> Iterator[Batch]:
+        """`steps` training batches over the units of all sites, each seen equally; a pure function of `key`."""
+        from sammit.data.loaders import draw
+
+        units = [unit for site in self.sites for unit in site.units()]
+        return draw(units, self.settings.config, steps, batch_size, key)
+
+    def load(self, case: Case) -> Loaded:
+        """One case in native geometry."""
+        return next(site for site in self.sites if site.name == case.site).load(case)
+
+
+def pooled(sites: list[Site]) -> PooledSite:
+    """Split sites as one; raises UserError where their structures differ or there is none."""
+    if not sites:
+        raise UserError("there is no site to pool: name some in data.sites")
+    _agree(sites)
+    return PooledSite(sites)
