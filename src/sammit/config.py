@@ -32,6 +32,7 @@ class DataConfig:
     view: Literal["tile", "whole"] = "tile"  # train on tiles near native scale, or on the whole image resized
     size: int = 128  # side of what the model sees, in pixels
     scale: float = 1.0  # tiles: size of a model pixel relative to native; 2.0 halves the resolution
+    longest: int = 0  # tiles: the longer side is brought to this many pixels first (sites differ in size); 0: by scale
     overlap: float = 0.25  # tiles: share of a tile's side shared with its neighbour when predicting
     foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
     augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
@@ -47,6 +48,7 @@ class DataConfig:
         """Raise UserError where a value cannot be right."""
         _need(self.size >= 8, "data.size", "at least 8 pixels")
         _need(0.1 <= self.scale <= 64, "data.scale", "between 0.1 and 64")
+        _need(self.longest == 0 or self.longest >= self.size, "data.longest", "0, or at least data.size")
         _need(0 <= self.overlap <= 0.9, "data.overlap", "between 0 and 0.9")
         _need(0 <= self.foreground <= 1, "data.foreground", "between 0 and 1")
         _need(0 <= self.empty_slices <= 1, "data.empty_slices", "between 0 and 1")
@@ -131,17 +133,14 @@ class TrainingConfig:
 class EvaluationConfig:
     """`[evaluation]`: what is scored, when, and which round is reported."""
 
-    protocol: Literal["standard", "fedfms"] = "standard"
+    protocol: Literal["standard"] = "standard"  # sigmoid at 0.5, native resolution, per image or volume
     unseen: tuple[str, ...] = ()  # sites that take no part and are tested whole
     selection: Literal["best", "last"] = "best"  # best: highest mean validation Dice over the source sites
     every: int = 1  # rounds between validations
-    distances: bool = False  # HD95, ASSD and NSD too (slower)
-    tolerance: float = 1.0  # NSD's tolerance, mm (pixels where spacing is unknown)
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
         _need(self.every >= 1, "evaluation.every", "at least 1")
-        _need(self.tolerance > 0, "evaluation.tolerance", "above 0")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class View:
         kind: "tile" (windows of `size` model pixels near native scale) or "whole" (the image squeezed to a square).
         size: side of the model's input, pixels.
         scale: native pixels per model pixel for tiles; ignored for "whole".
+        longest: model pixels of the longer side, for tiles of sites whose cameras differ; 0: by `scale`.
         overlap: share of a tile's side that neighbours share when predicting.
     """
 
@@ -24,12 +25,14 @@ class View:
     size: int
     scale: float = 1.0
     overlap: float = 0.25
+    longest: int = 0
 
     def model_shape(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns of the model-scale image of a native (height, width) one; tiles are cut from it."""
         if self.kind == "whole":
             return self.size, self.size
-        return max(1, round(height / self.scale)), max(1, round(width / self.scale))
+        scale = max(height, width) / self.longest if self.longest else self.scale
+        return max(1, round(height / scale)), max(1, round(width / scale))
 
     def to_model(self, image: Tensor) -> Tensor:
         """(B, X, H, W) float in native pixels -> the same at model scale, area-averaged where it shrinks."""

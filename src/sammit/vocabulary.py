@@ -143,7 +143,7 @@ class Order:
         extras: declared extras.
         accepted: the round whose update of this site the server last took, or -1; the site commits the private
             state it staged for that round and no other.
-        origin: SHA-256 of the shared tensors of the round named by `accepted` as the site was sent them.
+        origin: the fingerprint of the order that asked for that update; it must be the one the site staged under.
         part: which part of the site's cases to score ("evaluate" only).
     """
 
@@ -178,9 +178,41 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """What a site tells of its scores: means over its cases, never a case.
+
+    Attributes:
+        site, round, part: who, when, on which of its cases.
+        dice: mean Dice over the part's cases and structures for each judged model ("global", "personal").
+    """
+
+    site: str
+    round: int
+    part: Part
+    dice: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A site has carried out an order that asks for no answer."""
+
+    site: str
+    round: int
+
+
+@dataclass(frozen=True)
 class Failure:
     """A site that could not answer an order; the round may go on without it."""
 
     site: str
     round: int
     reason: str
+
+
+Reply = Update | Judgement | Done | Failure
+"""What may come back for an order."""
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a tensor's name is an adapter's: one of its dotted components is "adapters"."""
+    return "adapters" in name.split(".")

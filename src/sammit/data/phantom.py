@@ -165,7 +165,9 @@ def tubes(rng: np.random.Generator, shape: tuple[int, int], count: int, width: f
     fine = 3
     canvas = Image.new("L", (shape[1] * fine, shape[0] * fine))
     pen = ImageDraw.Draw(canvas)
-    starts = [(rng.uniform(0, 1, 2) * shape, rng.uniform(0, 2 * np.pi), width * rng.uniform(0.5, 1)) for _ in range(count)]
+    starts = [
+        (rng.uniform(0, 1, 2) * shape, rng.uniform(0, 2 * np.pi), width * rng.uniform(0.5, 1)) for _ in range(count)
+    ]
     while starts:
         place, heading, thick = starts.pop()
         for _ in range(int(rng.integers(15, 45))):

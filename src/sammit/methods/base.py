@@ -1,0 +1,201 @@
+"""What a method is: both halves of a federated algorithm, with federated averaging as the default of every hook.
+
+A round in the order of its hooks, S at the server and H at a hospital:
+
+    S orders    what each site is sent            H train     the site's round
+    S aggregate from updates to the next state    H finish    a last local stage after the last round
+    H personal, use, judged                       which models are evaluated, and how each is put together
+
+Before the model is built, `survey` (H) and `plan` (S) may exchange declared statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from sammit.config import TrainingConfig
+from sammit.learning.loop import Trainer, fit, steps_in_round
+from sammit.learning.losses import segmentation_loss
+from sammit.methods.state import WeightedMean, take, with_prefix, without_prefix
+from sammit.vocabulary import Batch, Declared, Order, SiteData, State, Update
+
+Which = Literal["global", "personal"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """`[method]`: federated averaging has no options of its own."""
+
+
+@dataclass
+class Server:
+    """The server's state between rounds.
+
+    Attributes:
+        shared: the shared tensors, by name.
+        memory: what the method declared in `server_state`.
+    """
+
+    shared: State
+    memory: State = field(default_factory=dict)
+
+
+@dataclass
+class Work:
+    """What a site has at hand to carry out an order.
+
+    Attributes:
+        order: what was asked; its tensors are already in the model.
+        model: frozen base, shared tensors of the order, this site's personal tensors.
+        live: names that can get a gradient, in the model's order.
+        site: the site's data.
+        private: the site's committed private state, as the method left it ("personal.NAME" and what it declared).
+        training: the recipe's `[training]`.
+        seed: the experiment's.
+        workload: how many sites' steps this site takes in a round: 1, or K for pooled training.
+    """
+
+    order: Order
+    model: nn.Module
+    live: tuple[str, ...]
+    site: SiteData
+    private: State
+    training: TrainingConfig
+    seed: int
+    workload: int = 1
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps this site takes in a round, all stages together."""
+        steps = steps_in_round(self.training, self.site.samples("train"))
+        return steps * self.workload if self.training.local_steps else steps
+
+    def batches(self, steps: int, stage: str) -> Iterator[Batch]:
+        """`steps` batches of this round; the stage's name keys the draws."""
+        key = (self.seed, self.site.name, self.order.round, stage)
+        return self.site.batches(steps, self.training.batch_size, key)
+
+    def trainer(self, names: Iterable[str], steps: int, optimiser_state: State | None = None) -> Trainer:
+        """A trainer for some of the tensors, placed in the run's schedule."""
+        return Trainer(self.model, names, self.training, self.order.round, steps, optimiser_state)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a site's work leaves: what goes back to the server, and what it keeps.
+
+    Attributes:
+        private: the site's new private state; personal tensors are added by the worker.
+        extras: declared in `extras_up`.
+        metrics: numbers for the log; "loss" and "steps" at least.
+    """
+
+    private: State
+    extras: State
+    metrics: Mapping[str, float]
+
+
+class Method:
+    """Federated averaging (McMahan et al., 1602.05629); a method overrides what it does otherwise."""
+
+    train_default: ClassVar[str] = "adapters"  # what `model.train = "auto"` means where there are adapters
+    pooled: ClassVar[bool] = False  # one pooled site takes the place of all
+    all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
+    judged: ClassVar[tuple[Which, ...]] = ("global",)
+    reported: ClassVar[Which] = "global"
+    unseen_rule: ClassVar[str] = "the global model"
+    extras_up: ClassVar[tuple[Declared, ...]] = ()
+    extras_down: ClassVar[tuple[Declared, ...]] = ()
+    server_state: ClassVar[tuple[Declared, ...]] = ()
+    site_state: ClassVar[tuple[Declared, ...]] = (
+        Declared("optimiser.", None, "float32", "moments of the optimiser, where the recipe keeps them"),
+    )
+
+    def __init__(self, options: Any = None) -> None:
+        self.options = options or Options()
+
+    # Before the model is built
+
+    def survey(self, site: SiteData) -> State:
+        """Statistics of a site's data that the method needs first, by the names of `extras_up`; none by default."""
+        return {}
+
+    def plan(self, surveys: Mapping[str, State]) -> dict[str, Any]:
+        """What the server makes of the surveys, for `orders` and the model's builder; nothing by default."""
+        return {}
+
+    # What travels
+
+    def trains(self, name: str) -> bool:
+        """Whether a live tensor is trained at all."""
+        return True
+
+    def shares(self, name: str) -> bool:
+        """Whether a trained tensor travels; what does not is personal and stays at its site."""
+        return True
+
+    def orders(self, server: Server, site: str) -> tuple[State, State]:
+        """What one site is sent: shared tensors and declared extras. The same for all by default."""
+        return server.shared, {}
+
+    # At the site
+
+    def train(self, work: Work) -> Outcome:
+        """The site's round: plain local training of all live tensors by default."""
+        kept = without_prefix("optimiser", work.private) if work.training.optimiser_state == "keep" else None
+        trainer = work.trainer(work.live, work.steps, kept)
+        loss = fit(trainer, work.batches(work.steps, "train"), self.objective(work))
+        private: State = {}
+        if work.training.optimiser_state == "keep":
+            private = with_prefix("optimiser", trainer.optimiser_state())
+        return Outcome(private, {}, {"loss": loss, "steps": trainer.done})
+
+    def objective(self, work: Work) -> Callable[[Batch], Tensor]:
+        """The loss of a batch; the recipe's segmentation loss by default."""
+        return lambda batch: self.segmentation(work, work.model(batch.images), batch)
+
+    def segmentation(self, work: Work, logits: Tensor, batch: Batch) -> Tensor:
+        """The recipe's segmentation loss of (B, C, h, w) logits."""
+        t = work.training
+        return segmentation_loss(logits, batch, t.dice_weight, t.bce_weight, t.pos_weight)
+
+    def finish(self, work: Work) -> Outcome | None:
+        """A last local stage after the last round, with the shared tensors frozen; none by default."""
+        return None
+
+    # At the server
+
+    def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
+        """The next state from this round's updates, which arrive in site order: sum_k n_k w_k / n."""
+        mean = WeightedMean()
+        for update in updates:
+            mean.add(update.tensors, update.samples)
+        return Server(mean.mean() or server.shared, server.memory)
+
+    # Which models there are
+
+    def personal(self, private: State) -> State:
+        """The tensors that make the global model this site's own, by name."""
+        return without_prefix("personal", private)
+
+    def use(self, model: nn.Module, which: Which) -> None:
+        """Put the model into the shape of "global" or "personal" before it is used; one shape by default."""
+
+    # Names
+
+    def shared_names(self, live: Iterable[str]) -> tuple[str, ...]:
+        """The live names that travel."""
+        return tuple(name for name in live if self.trains(name) and self.shares(name))
+
+    def personal_names(self, live: Iterable[str]) -> tuple[str, ...]:
+        """The live names that stay."""
+        return tuple(name for name in live if self.trains(name) and not self.shares(name))
+
+    def split(self, work: Work) -> tuple[State, State]:
+        """After training: copies of the shared and of the personal tensors in the model."""
+        return take(work.model, self.shared_names(work.live)), take(work.model, self.personal_names(work.live))
+

@@ -1,0 +1,31 @@
+"""Each site trains alone; nothing is shared. The floor that a federation must beat.
+
+    w_k^{t+1} = local training from w_k^t,     all w_k^0 equal
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sammit.methods import base
+from sammit.methods.base import Which
+
+PAPER = "baseline"
+TRAVELS = "nothing"
+STAYS = "every trained tensor"
+
+
+class Options(base.Options):
+    """No options."""
+
+
+class Method(base.Method):
+    """Shares no name."""
+
+    judged: ClassVar[tuple[Which, ...]] = ("personal",)
+    reported: ClassVar[Which] = "personal"
+    unseen_rule: ClassVar[str] = "none: a site's own model is not sent to another"
+
+    def shares(self, name: str) -> bool:
+        """No tensor travels."""
+        return False

@@ -1,0 +1,103 @@
+"""Named tensors: select, compare, average. Pure functions; nothing here knows a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+
+import torch
+from torch import Tensor, nn
+
+from sammit.vocabulary import State
+
+
+def select(state: State, keep: Callable[[str], bool]) -> State:
+    """The tensors whose whole name `keep` accepts."""
+    return {name: tensor for name, tensor in state.items() if keep(name)}
+
+
+def copied(state: State) -> State:
+    """The same tensors, detached, on the CPU, in memory of their own."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
+
+
+def take(model: nn.Module, names: Iterable[str]) -> State:
+    """Copies of some of a model's tensors."""
+    own = dict(model.named_parameters())
+    return copied({name: own[name] for name in names})
+
+
+@torch.no_grad()
+def put(model: nn.Module, state: State) -> None:
+    """Write named tensors into a model, in place; names it lacks are an error of the program, not of the user."""
+    own = dict(model.named_parameters())
+    for name, tensor in state.items():
+        own[name].copy_(tensor)
+
+
+def with_prefix(prefix: str, state: State) -> State:
+    """{"x": t} -> {"PREFIX.x": t}."""
+    return {f"{prefix}.{name}": tensor for name, tensor in state.items()}
+
+
+def without_prefix(prefix: str, state: State) -> State:
+    """The tensors under "PREFIX.", the prefix taken off."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
+
+
+def has_component(name: str, component: str) -> bool:
+    """Whether one whole dotted component of `name` is `component`: "fc1" is none of "fc10.weight"."""
+    return component in name.split(".")
+
+
+class WeightedMean:
+    """sum_k n_k w_k / sum_k n_k, fed one state after another; memory does not grow with their number.
+
+    Sums are kept in float64: n_k w_k is exact there for n_k below 2^29, so that the mean of one state is that state,
+    bit for bit. The order of feeding is the order of summation; callers feed in site order.
+    """
+
+    def __init__(self) -> None:
+        self._sum: State = {}
+        self._dtypes: dict[str, torch.dtype] = {}
+        self.weight = 0
+
+    def add(self, state: State, weight: int) -> None:
+        """Add one state; all must have the same names."""
+        for name, tensor in state.items():
+            part = tensor.double() * weight
+            self._sum[name] = self._sum[name] + part if name in self._sum else part
+            self._dtypes.setdefault(name, tensor.dtype)
+        self.weight += weight
+
+    def mean(self) -> State:
+        """The mean in the states' own dtype; empty when nothing was added."""
+        return {name: (total / self.weight).to(self._dtypes[name]) for name, total in self._sum.items()}
+
+
+def fingerprint(state: State) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in order of name."""
+    digest = sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def first_not_finite(state: State) -> str | None:
+    """The name of a tensor that holds NaN or infinity, or None."""
+    return next((name for name, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())), None)
+
+
+def set_active(model: nn.Module, component: str, active: bool) -> None:
+    """Take the adapters named `component` out of the model's path, or put them back."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == component and hasattr(module, "active"):
+            module.active = active  # type: ignore[assignment]
+
+
+def squared_norm(state: State) -> Tensor:
+    """Sum of squares over all tensors, a scalar."""
+    return torch.stack([tensor.square().sum() for tensor in state.values()]).sum()
