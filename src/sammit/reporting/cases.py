@@ -1,0 +1,119 @@
+"""The rows behind every number: `cases.csv`, one row for each case, structure and model of the test part."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sammit.errors import UserError
+from sammit.files import write_atomically
+
+OVERLAP = ("dice", "iou")
+"""Scores in [0, 1] that every case has."""
+
+DISTANCES = ("hd95", "assd", "nsd")
+"""Scores that a case may leave undefined: HD95 and ASSD in mm or pixels, NSD in [0, 1]."""
+
+METRICS = OVERLAP + DISTANCES
+LABELS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
+MODELS = ("global", "personal")
+_WHO = ("site", "case", "patient", "structure", "model")
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """What one model scored on one structure of one case.
+
+    Attributes:
+        site, case, patient, structure: whose, which, and of what.
+        model: "global" or "personal".
+        scores: metric -> value; None where a distance is undefined (truth or prediction empty). Dice and IoU are
+            always there.
+    """
+
+    site: str
+    case: str
+    patient: str
+    structure: str
+    model: str
+    scores: Mapping[str, float | None]
+
+
+def metrics_of(rows: Iterable[CaseScore]) -> list[str]:
+    """The metrics that any row has, in the order of `METRICS`, others after them by name."""
+    seen = {name for row in rows for name in row.scores}
+    return [name for name in METRICS if name in seen] + sorted(seen - set(METRICS))
+
+
+def write_cases(path: Path, rows: Iterable[CaseScore]) -> None:
+    """Write rows as CSV, atomically. Numbers are written exactly; an undefined distance is an empty field.
+
+    Raises:
+        ValueError: a row without Dice or IoU, or a score that is NaN or infinite (undefined is None).
+    """
+    rows = list(rows)
+    metrics = metrics_of(rows) or list(OVERLAP)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([*_WHO, *metrics])
+    for row in rows:
+        check(row)
+        values = [row.scores.get(name) for name in metrics]
+        table.writerow([*(getattr(row, name) for name in _WHO), *("" if v is None else repr(float(v)) for v in values)])
+    write_atomically(path, text.getvalue())
+
+
+def check(row: CaseScore) -> None:
+    """Raise ValueError where a row could not stand in `cases.csv`."""
+    where = f"{row.site}/{row.case}/{row.structure}/{row.model}"
+    missing = [name for name in OVERLAP if row.scores.get(name) is None]
+    if missing:
+        raise ValueError(f"{where}: {missing[0]} is missing, but overlap is defined for every case")
+    bad = [name for name, value in row.scores.items() if value is not None and not math.isfinite(value)]
+    if bad:
+        raise ValueError(f"{where}: {bad[0]} is not finite; an undefined distance is None")
+    if row.model not in MODELS:
+        raise ValueError(f"{where}: the model must be 'global' or 'personal'")
+
+
+def read_cases(path: Path) -> list[CaseScore]:
+    """Read rows as `write_cases` wrote them.
+
+    Raises:
+        UserError: no such file, a missing column, or a field that cannot be right, with its line.
+    """
+    try:
+        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such file; check the run's folder") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text file in UTF-8; write it again from the run") from None
+    columns = table.fieldnames or []
+    missing = [name for name in (*_WHO, *OVERLAP) if name not in columns]
+    if missing:
+        raise UserError(f"{path}: column '{missing[0]}' is missing; the columns are {', '.join((*_WHO, *METRICS))}")
+    metrics = [name for name in columns if name not in _WHO]
+    return [_row(record, metrics, f"{path}, line {table.line_num}") for record in table]
+
+
+def _row(record: Mapping[str, str | None], metrics: list[str], where: str) -> CaseScore:
+    """One line of the file, checked."""
+    scores = {name: _number(record.get(name), name, where) for name in metrics}
+    site, case, patient, structure, model = (record[name] or "" for name in _WHO)
+    row = CaseScore(site, case, patient, structure, model, scores)
+    try:
+        check(row)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+    return row
+
+
+def _number(text: str | None, name: str, where: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise UserError(f"{where}: {name} is '{text}', not a number; mend the line") from None
