@@ -26,11 +26,11 @@ class Draw:
     Attributes:
         matrix: (2, 2) of the affine in (x, y), model pixels to frame pixels.
         gain: (3,) factor of each channel.
-        offset: what is added to every channel.
+        offset: what is added to every channel, in deviations of the tile: a fixed step would black out dark tiles.
         contrast: factor about the item's mean.
         gamma: exponent, 1 for most.
         blur: deviation of a 3x3 Gaussian in pixels, 0 for most.
-        noise: deviation of white noise, 0 for most.
+        noise: deviation of white noise, in deviations of the tile, 0 for most.
         seed: of the noise.
     """
 
@@ -45,21 +45,21 @@ class Draw:
 
 
 def draw_augmentation(rng: np.random.Generator, grey: bool) -> Draw:
-    """Flips, any angle, zoom; each channel's gain (stain) unless grey; offset, contrast; at times gamma, blur, noise."""
+    """Flips, turn, zoom; gain, of each channel (stain) unless grey; offset, contrast; at times gamma, blur, noise."""
     import numpy as np
 
-    u = rng.random(16)
+    u = rng.random(17)
     angle, zoom = 2 * np.pi * u[0], ZOOM ** (2 * u[1] - 1)
     flip = np.diag([1.0 if u[2] < 0.5 else -1.0, 1.0 if u[3] < 0.5 else -1.0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return Draw(
         matrix=zoom * turn @ flip,
-        gain=np.exp(0.1 * (2 * u[4:7] - 1)) if not grey else np.ones(3),
-        offset=0.1 * (2 * u[7] - 1),
+        gain=np.exp(0.2 * (2 * u[16] - 1)) * (np.exp(0.1 * (2 * u[4:7] - 1)) if not grey else np.ones(3)),
+        offset=0.3 * (2 * u[7] - 1),
         contrast=float(np.exp(0.25 * (2 * u[8] - 1))),
         gamma=float(np.exp(0.4 * (2 * u[9] - 1))) if u[10] < 0.3 else 1.0,
         blur=0.5 + 0.7 * u[11] if u[12] < 0.1 else 0.0,
-        noise=0.04 * u[13] if u[14] < 0.15 else 0.0,
+        noise=0.2 * u[13] if u[14] < 0.15 else 0.0,
         seed=int(u[15] * 2**53),
     )
 
@@ -100,19 +100,18 @@ def _recoloured(images: Tensor, draws: list[Draw]) -> Tensor:
     import torch
 
     gain = torch.from_numpy(np.stack([d.gain * d.contrast for d in draws]).astype(np.float32))[..., None, None]
-    offset, contrast = (
-        torch.tensor([value(d) for d in draws], dtype=torch.float32)[:, None, None, None]
-        for value in (lambda d: d.offset, lambda d: d.contrast)
-    )
-    mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = torch.addcmul(mean * (1 - contrast) + offset, images, gain).clamp_(0, 1)
+    contrast = torch.tensor([d.contrast for d in draws], dtype=torch.float32)[:, None, None, None]
+    offset = torch.tensor([d.offset for d in draws], dtype=torch.float32)[:, None, None, None]
+    variance, mean = torch.var_mean(images, dim=(1, 2, 3), keepdim=True)
+    spread = variance.sqrt()
+    images = torch.addcmul(mean * (1 - contrast) + offset * spread, images, gain).clamp_(0, 1)
     for index, draw in enumerate(draws):
         if draw.gamma != 1:
             images[index].pow_(draw.gamma)
         if draw.blur:
             images[index] = _blurred(images[index], draw.blur)
         if draw.noise:
-            images[index] = (images[index] + _noise(images[index], draw)).clamp_(0, 1)
+            images[index] = (images[index] + spread[index] * _noise(images[index], draw)).clamp_(0, 1)
     return images
 
 
