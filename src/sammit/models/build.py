@@ -1,15 +1,15 @@
-"""From a recipe's `[model]` to a network: the only place where sizes are written."""
+"""From a recipe's `[model]` to a network."""
 
 from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sammit import plugins
 from sammit.config import ModelConfig, build
-from sammit.errors import UserError, nearest
+from sammit.errors import UserError
+from sammit.models.sizes import SIZES, Size, size_named
 from sammit.randomness import key_to_seed
 
 if TYPE_CHECKING:
@@ -17,31 +17,7 @@ if TYPE_CHECKING:
 
     from sammit.models.sam import PromptFreeSam
 
-
-@dataclass(frozen=True)
-class Size:
-    """The numbers of one architecture."""
-
-    summary: str
-    width: int  # D
-    depth: int
-    heads: int
-    global_blocks: tuple[int, ...]
-    patch: int = 16
-    window: int = 14
-    neck: int = 256
-    decoder_mlp: int = 2048
-    decoder_heads: int = 8
-    stride: int = 2  # default output stride
-
-
-SIZES = {
-    "sam-tiny": Size("about 1 M parameters, ships with a pretrained backbone", 96, 4, 4, (1, 3), 8, 8, 64, 256, 4, 1),
-    "sam-vit-b": Size("SAM ViT-B, 94 M parameters", 768, 12, 12, (2, 5, 8, 11)),
-    "sam-vit-l": Size("SAM ViT-L, 312 M parameters", 1024, 24, 16, (5, 11, 17, 23)),
-    "sam-vit-h": Size("SAM ViT-H, 641 M parameters", 1280, 32, 16, (7, 15, 23, 31)),
-    "medsam": Size("MedSAM (2304.12306): SAM ViT-B with its own weights", 768, 12, 12, (2, 5, 8, 11)),
-}
+__all__ = ["SIZES", "Size", "build_model", "set_trainable", "size_named"]
 
 
 def build_model(config: ModelConfig, image_size: int, structures: int, seed: int) -> PromptFreeSam:
@@ -72,13 +48,6 @@ def build_model(config: ModelConfig, image_size: int, structures: int, seed: int
         _attach(model, config)
     weights.load_into(model, config)
     return model
-
-
-def size_named(name: str) -> Size:
-    """The architecture of a name, or a UserError with the nearest known one."""
-    if name not in SIZES:
-        raise UserError(f"unknown model '{name}': {nearest(name, list(SIZES))}")
-    return SIZES[name]
 
 
 def _assemble(size: Size, config: ModelConfig, image_size: int, structures: int, stride: int) -> PromptFreeSam:
@@ -114,9 +83,7 @@ def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
         mlp_dim=4 * size.width,
         initializer_range=0.02,  # transformers' own default, 1e-10, leaves a random start without signal
     )
-    prompt = SamPromptEncoderConfig(
-        hidden_size=size.neck, image_size=image_size, patch_size=size.patch
-    )
+    prompt = SamPromptEncoderConfig(hidden_size=size.neck, image_size=image_size, patch_size=size.patch)
     decoder = SamMaskDecoderConfig(
         hidden_size=size.neck,
         mlp_dim=size.decoder_mlp,
@@ -134,8 +101,8 @@ def _attach(model: PromptFreeSam, config: ModelConfig) -> None:
     for name in config.adapter:
         module = plugins.load("adapters", name)
         options = build(module.Options, config.options.get(name, {}), f"model.{name}")
-        for layer in model.vision_encoder.layers:
-            layer.adapters[name] = module.Adapter(model.vision_encoder.width, options)  # type: ignore[index,union-attr]
+        for block in model.vision_encoder.blocks:
+            block.adapters[name] = module.Adapter(model.vision_encoder.width, options)
 
 
 _ADAPTER = re.compile(r"(^|\.)adapters\.")

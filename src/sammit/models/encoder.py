@@ -75,7 +75,7 @@ def _folded_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Ten
     """(B, heads, h * w, d) each -> the same; the relative positions folded into q and k."""
     height, width = grid
     table_h, table_w = _relative(rel_h, height), _relative(rel_w, width)
-    by_place = q.unflatten(2, grid)
+    by_place = q.reshape(*q.shape[:2], height, width, q.shape[-1])
     bias_h = torch.einsum("bnhwc,hkc->bnhwk", by_place, table_h).flatten(2, 3)
     bias_w = torch.einsum("bnhwc,wkc->bnhwk", by_place, table_w).flatten(2, 3)
     rows = torch.eye(height, dtype=k.dtype, device=k.device).repeat_interleave(width, 0)
@@ -129,17 +129,22 @@ class Encoder(nn.Module):
         """D, the number of channels of a token."""
         return int(self.patch_embed.projection.out_channels)
 
+    @property
+    def blocks(self) -> list[Block]:
+        """The blocks in the order they are run."""
+        return [layer for layer in self.layers if isinstance(layer, Block)]
+
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) normalised, sides multiples of the patch -> (B, neck, H / patch, W / patch)."""
         tokens = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
         if self.pos_embed is not None:
-            tokens = tokens + _resized_grid(self.pos_embed, tokens.shape[1], tokens.shape[2])
+            tokens = tokens + resized_grid(self.pos_embed, tokens.shape[1], tokens.shape[2])
         for layer in self.layers:
             tokens = layer(tokens)
         return self.neck(tokens)  # type: ignore[no-any-return]
 
 
-def _resized_grid(positions: Tensor, height: int, width: int) -> Tensor:
+def resized_grid(positions: Tensor, height: int, width: int) -> Tensor:
     """(1, h, w, D) absolute positions -> (1, height, width, D), bicubic where the grid differs."""
     if positions.shape[1:3] == (height, width):
         return positions

@@ -32,7 +32,13 @@ class PromptFreeSam(nn.Module):
     """
 
     def __init__(
-        self, original: Any, structures: int, *, stride: int, mix: bool = False, normalise: bool = True,
+        self,
+        original: Any,
+        structures: int,
+        *,
+        stride: int,
+        mix: bool = False,
+        normalise: bool = True,
         no_mask: bool = True,
     ) -> None:
         """
@@ -119,4 +125,5 @@ class Detail(nn.Module):
         shape = (pixels.shape[-2] // self.stride, pixels.shape[-1] // self.stride)
         fine = resize(fine, shape)
         hidden = self.join(torch.cat([resize(pixels, shape), fine], dim=1)).relu()
-        return fine + self.out(self.refine(hidden).relu())
+        change: Tensor = self.out(self.refine(hidden).relu())
+        return fine + change

@@ -80,9 +80,11 @@ class Adapter(BlockAdapter):
             self.load = self.load + gates.detach().flatten(0, -2).mean(0).cpu()
             self.passes += 1
         experts, width, _ = self.down.shape
-        hidden = nn.functional.gelu(tokens @ self.down.flatten(0, 1).T).unflatten(-1, (experts, width))
+        hidden = nn.functional.gelu(tokens @ self.down.flatten(0, 1).T)
+        hidden = hidden.reshape(*hidden.shape[:-1], experts, width)
         weighted = (hidden * gates.unsqueeze(-1).to(hidden.dtype)).flatten(-2)
-        return weighted @ self.up.permute(0, 2, 1).flatten(0, 1) * self.options.scale
+        mixed: Tensor = weighted @ self.up.permute(0, 2, 1).flatten(0, 1)
+        return mixed * self.options.scale
 
 
 def _switch_balance(dense: Tensor, sparse: Tensor) -> Tensor:
