@@ -1,0 +1,138 @@
+"""The two tables of Sammit: `compare` sets methods side by side, `results` shows one run by site and structure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sammit.reporting import wording
+from sammit.reporting.cases import LABELS, METRICS, CaseScore
+from sammit.reporting.comparison import ALPHA, Compared, Spread, compare_runs, places
+from sammit.reporting.rendering import Cell, Table, to_csv, to_html, to_latex, to_markdown
+
+__all__ = ["Cell", "Table", "compare", "results", "to_csv", "to_html", "to_latex", "to_markdown", "verdict"]
+
+
+def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[Sequence[CaseScore]] = ()) -> Table:
+    """One row a method: Dice by site, mean, worst site, what travels, and the test against the best.
+
+    Args:
+        summaries: (label, `summary.json`); several runs of one label are averaged, with the sd over them.
+        cases: the rows of each run, in the same order; without them nothing is tested.
+
+    Raises:
+        UserError: nothing to compare, or runs scored under different protocols.
+    """
+    entries = compare_runs(summaries, cases)
+    sites = places([summary for _, summary in summaries])
+    unseen = any(flag for _, flag in sites)
+    columns = [("method", "Method"), ("seeds", "Seeds")]
+    columns += [(f"dice_{'unseen_' * flag}{site}", f"{site} (unseen)" if flag else site) for site, flag in sites]
+    columns += [("dice_mean", "Mean"), *([("dice_mean_unseen", "Mean unseen")] if unseen else [])]
+    columns += [("dice_worst", "Worst site"), ("shared_parameters", "Parameters shared")]
+    columns += [("up_bytes_per_site_round", "Up per site and round"), ("down_bytes_per_site_round", "Down")]
+    columns += [("difference", "Difference to best [95 %]"), ("p_holm", "Wilcoxon, Holm")]
+    rows = tuple(
+        (
+            Cell(entry.label, entry.label, strong=entry.best),
+            Cell(str(len(entry.seeds)), len(entry.seeds)),
+            *(_spread(entry.dice.get(place)) for place in sites),
+            _spread(entry.mean, entry.best),
+            *([_spread(entry.unseen)] if unseen else []),
+            _worst(entry),
+            Cell(wording.count(entry.shared), entry.shared),
+            Cell(wording.size(entry.up_bytes), entry.up_bytes),
+            Cell(wording.size(entry.down_bytes), entry.down_bytes),
+            _difference(entry),
+            Cell(verdict(entry), entry.p),
+        )
+        for entry in entries
+    )
+    protocol = summaries[0][1].get("protocol")
+    return Table(f"Dice by method and site (protocol: {protocol}).", tuple(columns), rows, _notes(entries))
+
+
+def _spread(spread: Spread | None, strong: bool = False) -> Cell:
+    spread = spread or Spread(None, None)
+    return Cell(wording.score_with_sd(spread.mean, spread.sd), spread.mean, spread.sd, strong)
+
+
+def _worst(entry: Compared) -> Cell:
+    cell = _spread(entry.worst)
+    return Cell(f"{cell.text} ({entry.worst_site})" if entry.worst_site else cell.text, cell.value, cell.sd)
+
+
+def _difference(entry: Compared) -> Cell:
+    gap = entry.difference
+    return (
+        Cell(wording.NONE, None)
+        if gap is None
+        else Cell(wording.score_with_interval(gap.mean, gap.low, gap.high), gap.mean)
+    )
+
+
+def verdict(entry: Compared) -> str:
+    """What the test says of an entry, in words."""
+    if entry.best:
+        return "best mean"
+    if entry.p is None or entry.difference is None:
+        return "not tested: no cases in common"
+    if entry.p >= ALPHA:
+        return f"difference not significant ({wording.p_value(entry.p)})"
+    return f"{'lower' if entry.difference.mean < 0 else 'higher'} ({wording.p_value(entry.p)})"
+
+
+def _notes(entries: Sequence[Compared]) -> tuple[str, ...]:
+    """What a reader must know to read the comparison."""
+    notes = ["Mean weighs every site alike; the best mean is in bold."]
+    if any(len(entry.seeds) > 1 for entry in entries):
+        notes.append("± is the standard deviation over runs (seeds).")
+    if any(entry.p is not None for entry in entries):
+        notes.append(
+            "Differences to the best are over the cases both have, with a 95 % interval that resamples patients; "
+            "p-values are Wilcoxon's signed-rank test on patients' mean Dice, after Holm's correction."
+        )
+    return tuple(notes)
+
+
+def results(summary: Mapping[str, Any]) -> Table:
+    """One run: a row for each site, model and structure, every score with its 95 % interval.
+
+    The model that is reported at a site is in bold, and the table marks it in words.
+    """
+    sites = [(site, entry) for site, entry in summary["sites"].items()]
+    sites += [(f"{site} (unseen)", entry) for site, entry in (summary.get("unseen") or {}).items()]
+    scores = [s for _, entry in sites for model in entry["models"].values() for s in (model or {}).values()]
+    metrics = [name for name in METRICS if any(name in score for score in scores)]
+    columns = [("site", "Site"), ("model", "Model"), ("structure", "Structure"), ("cases", "Cases")]
+    columns += [(name, LABELS[name]) for name in metrics]
+    rows = tuple(
+        _result_row(site, entry, model, structure, metrics)
+        for site, entry in sites
+        for model, structures in entry["models"].items()
+        for structure in structures or {}
+    )
+    notes = ("Mean [95 % interval, resampling patients]; the model that is reported at a site is in bold.",)
+    return Table(f"Scores of the test part by site (protocol: {summary['protocol']}).", tuple(columns), rows, notes)
+
+
+def _result_row(
+    site: str, entry: Mapping[str, Any], model: str, structure: str, metrics: Sequence[str]
+) -> tuple[Cell, ...]:
+    scores = entry["models"][model][structure]
+    strong = model == entry["reported"]
+    name = f"{model} (reported)" if strong else model
+    return (
+        Cell(site, site),
+        Cell(name, model, strong=strong),
+        Cell(structure, structure),
+        Cell(str(scores["dice"]["cases"]), scores["dice"]["cases"]),
+        *(_interval(scores.get(metric), strong) for metric in metrics),
+    )
+
+
+def _interval(score: Mapping[str, Any] | None, strong: bool) -> Cell:
+    if score is None:
+        return Cell(wording.NONE, None)
+    text = wording.score_with_interval(score["mean"], score["low"], score["high"])
+    return Cell(text, score["mean"], score["sd"], strong)

@@ -1,0 +1,74 @@
+"""Numbers as a reader meets them: scores with three decimals, bytes and counts with a unit, seconds as a duration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+NONE = "–"
+"""Stands where there is no number."""
+
+
+def score(value: float | None) -> str:
+    """A score with three decimals: 0.873."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def score_with_sd(value: float | None, sd: float | None) -> str:
+    """A mean and its standard deviation: 0.873 ± 0.012; without the sd where there is none."""
+    return score(value) if value is None or sd is None else f"{score(value)} ± {score(sd)}"
+
+
+def score_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """A mean and the ends of its interval: 0.873 [0.841, 0.902]; the mean alone where there is no interval."""
+    if value is None or low is None or high is None or not math.isfinite(low):
+        return score(value)
+    return f"{score(value)} [{score(low)}, {score(high)}]"
+
+
+def size(count: float | None) -> str:
+    """Bytes with a decimal unit: 1.25 MB is 1 250 000 bytes."""
+    return NONE if count is None else _scaled(count, ("bytes", "kB", "MB", "GB", "TB"))
+
+
+def count(number: float | None) -> str:
+    """A count with a decimal suffix: 1.25 M is 1 250 000."""
+    return NONE if number is None else _scaled(number, ("", "k", "M", "G", "T"))
+
+
+def _scaled(number: float, units: tuple[str, ...]) -> str:
+    steps = 0
+    while abs(number) >= 1000 and steps < len(units) - 1:
+        number, steps = number / 1000, steps + 1
+    # A whole number below a thousand has no decimals; a scaled one has three digits.
+    text = f"{number:.0f}" if steps == 0 else f"{number:.3g}" if number < 999.5 else f"{number:.0f}"
+    return f"{text} {units[steps]}".strip()
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 0.4 s, 12 s, 3 min 20 s or 2 h 5 min."""
+    if seconds is None:
+        return NONE
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def p_value(p: float) -> str:
+    """A p-value: p = 0.031, or p < 0.001."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence lists them: a, b and c."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def plural(number: int, noun: str) -> str:
+    """A number with its noun: 1 case, 3 cases."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
