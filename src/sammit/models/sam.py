@@ -69,7 +69,10 @@ class PromptFreeSam(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) / 255, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
+        """(B, 3, H, W) in [0, 1], sides multiples of the patch -> (B, C, H / stride, W / stride) logits."""
+        if images.shape[-2] % self.patch or images.shape[-1] % self.patch:
+            # The patch convolution would drop the rest in silence and shift the map.
+            raise ValueError(f"sides {tuple(images.shape[-2:])} must be multiples of the patch, {self.patch}")
         pixels = (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
         return self._decode(self.vision_encoder(pixels), pixels)
 

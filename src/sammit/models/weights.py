@@ -18,6 +18,7 @@ from sammit.errors import UserError
 from sammit.files import sha256_of_file
 from sammit.models import layouts, official
 from sammit.models.checkpoints import WeightsReport, check, read
+from sammit.models.download import fetch
 from sammit.models.official import WeightsRow, list_weights, weights_folder
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from sammit.models.sam import PromptFreeSam
 
-__all__ = ["WeightsReport", "WeightsRow", "base_hash", "check", "list_weights", "load_into", "weights_folder"]
+__all__ = ["WeightsReport", "WeightsRow", "base_hash", "check", "fetch", "list_weights", "load_into", "weights_folder"]
 
 _TOKENS = "mask_decoder.mask_tokens.weight"
 _HEADS = "mask_decoder.output_hypernetworks_mlps"

@@ -55,6 +55,10 @@ class Adapter(BlockAdapter):
         self.balance: Tensor | None = None
         self.reset_load()
 
+    def __getstate__(self) -> dict[str, object]:
+        """Without the last pass's graph, which a copy of the model cannot take along."""
+        return {**self.__dict__, "balance": None}
+
     def reset_load(self) -> None:
         """Forget the router's use so far."""
         self.load = torch.zeros(self.options.experts)
