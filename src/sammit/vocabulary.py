@@ -141,6 +141,7 @@ class Order:
         site, round: whom, and which round (0-based).
         tensors: the shared tensors, by name.
         extras: declared extras.
+        fingerprint: SHA-256 of `tensors`; the site stages its private state under it.
         accepted: the round whose update of this site the server last took, or -1; the site commits the private
             state it staged for that round and no other.
         origin: the fingerprint of the order that asked for that update; it must be the one the site staged under.
@@ -152,6 +153,7 @@ class Order:
     round: int
     tensors: State
     extras: State = field(default_factory=dict)
+    fingerprint: str = ""
     accepted: int = -1
     origin: str = ""
     part: Part = "val"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def same_scale(view: View) -> bool:
     """Whether the model's frame is the native one, whatever the image."""
-    return view.kind == "tile" and view.scale == 1
+    return view.kind == "tile" and view.scale == 1 and not view.longest
 
 
 def at_model_scale(entry: Entry, view: View, structures: int) -> Entry:

@@ -57,7 +57,8 @@ class Settings:
     @property
     def view(self) -> View:
         """What the model sees of an image."""
-        return View(self.config.view, self.config.size, self.config.scale, self.config.overlap)
+        config = self.config
+        return View(config.view, config.size, config.scale, config.overlap, config.longest)
 
     def patient(self, name: str) -> str:
         """The patient of a case: the pattern's group in its name, or the name itself."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from sammit.data.formats import image_files, stem_of, suffix_of
 from sammit.data.frames import at_model_scale, same_scale
 from sammit.data.layouts import Found
 from sammit.data.readers import is_volume
-from sammit.data.settings import Settings, settings_for
+from sammit.data.settings import Settings
 from sammit.data.splits import split_patients
 from sammit.errors import UserError
 from sammit.files import sha256_of_file
@@ -162,6 +163,13 @@ class Site:
             self._hashes[case.name] = [_hash(path) for path in (*case.image, *case.masks)]
         return self._hashes[case.name]
 
+    def fingerprint(self) -> str:
+        """SHA-256 over the names and contents of all the site's files: equal data, equal fingerprint."""
+        digest = sha256()
+        for case in self._found.cases:
+            digest.update("|".join([case.name, *self.hashes(case)]).encode() + b"\n")
+        return digest.hexdigest()
+
     def _key(self, case: Case, scale: str) -> str:
         if (case.name, scale) not in self._keys:
             config = self.settings.config
@@ -187,13 +195,14 @@ def _hash(path: Path) -> str:
     return sha256_of_file(path)
 
 
-def site_of_images(paths: list[Path], config: DataConfig, name: str = "images") -> Site:
+def site_of_images(paths: list[Path], config: DataConfig, name: str = "images", channels: tuple[int, ...] = ()) -> Site:
     """Images without truth as a site, for prediction; a path may be a folder of images.
 
     Args:
         paths: image files or folders.
         config: how the model was trained to see images (window, intensity, axis, view).
         name: the site's name.
+        channels: which channels the model was trained on, counted from 0; empty: all.
 
     Raises:
         UserError: no image among the paths, or two of one stem.
@@ -206,4 +215,4 @@ def site_of_images(paths: list[Path], config: DataConfig, name: str = "images") 
         if by_stem.setdefault(stem_of(file), file) != file:
             raise UserError(f"{file}: has the same name as {by_stem[stem_of(file)]}; predict them into two folders")
     cases = [Case(name, stem, stem, (file,), (), is_volume(file)) for stem, file in sorted(by_stem.items())]
-    return Site(name, Found(cases), settings_for(config), Cache(config.cache)).split(0, whole=True)
+    return Site(name, Found(cases), Settings(config, channels), Cache(config.cache)).split(0, whole=True)

@@ -1,0 +1,1 @@
+"""The round loop, a site's side, and the engines that carry orders between them."""

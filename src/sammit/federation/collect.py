@@ -1,0 +1,82 @@
+"""From the sites' own folders of a local run to its run folder. A deployed run has no such step."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from sammit.federation.rounds import Progress
+from sammit.models.weights import base_hash
+from sammit.reporting.cases import CaseScore, read_cases, write_cases
+from sammit.reporting.summary import Facts, summarise
+from sammit.runs import RunFolder, read_state, write_state
+from sammit.vocabulary import State
+
+if TYPE_CHECKING:
+    from sammit.federation.local import Prepared
+
+
+def collect(
+    folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State], seconds: float, peak: int
+) -> None:
+    """Write models, cases, router use, pictures and, last of all, `summary.json`: a run with one is finished."""
+    rows: list[CaseScore] = []
+    router: dict[str, Any] = {}
+    for site in prepared.sites:
+        own = folder.site(site.name)
+        rows += read_cases(own / "cases.csv")
+        if (own / "router.json").is_file():
+            router[site.name] = json.loads((own / "router.json").read_text())
+        for picture in sorted((own / "pictures").glob("*.npz")):
+            target = folder.path / "pictures" / site.name / picture.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, target)
+    write_cases(folder.path / "cases.csv", rows)
+    if router:
+        folder.write_json("router.json", router)
+    _write_models(folder, prepared, progress, selected)
+    facts = _facts(prepared, progress, selected[0], seconds, peak)
+    folder.write_json("summary.json", summarise(rows, facts))
+
+
+def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State]) -> None:
+    """The selected and the last shared tensors, and each site's own."""
+    base = base_hash(prepared.backbone.model)
+    models = folder.path / "models"
+    write_state(models / "global.safetensors", selected[1], {"round": selected[0], "base": base})
+    write_state(models / "last.safetensors", progress.server.shared, {"round": progress.round - 1, "base": base})
+    for site in prepared.trainers:
+        path = folder.site(site.name) / "final.safetensors"
+        if prepared.personal and path.is_file():
+            personal = prepared.method.personal(read_state(path)[0])
+            write_state(models / "sites" / f"{site.name}.safetensors", personal, {"base": base})
+
+
+def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float, peak: int) -> Facts:
+    experiment, method = prepared.experiment, prepared.method
+    unseen = experiment.evaluation.unseen
+    traffic = {
+        f"{way}_bytes_per_site_round": _mean([n for row in progress.log for n in row[f"{way}_bytes"].values()])
+        for way in ("up", "down")
+    }
+    total = sum(n for row in progress.log for way in ("up_bytes", "down_bytes") for n in row[way].values())
+    return Facts(
+        experiment.method.name,
+        experiment.model.name,
+        experiment.name,
+        experiment.evaluation.protocol,
+        experiment.seed,
+        experiment.training.rounds,
+        selected,
+        {site.name: "global" if site.name in unseen else method.reported for site in prepared.sites},
+        dict.fromkeys(unseen, method.unseen_rule),
+        prepared.parameters(),
+        {**traffic, "total_bytes": total},
+        {"total": seconds, "per_round": seconds / max(1, progress.round)},
+        peak,
+    )
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values) if values else 0.0

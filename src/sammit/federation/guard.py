@@ -1,0 +1,71 @@
+"""What the server checks of every reply before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sammit.errors import UserError
+from sammit.methods.state import first_not_finite
+from sammit.vocabulary import Declared, Failure, Reply, State, Update
+
+
+def refusal(reply: Reply, round_index: int, template: State, declared: Sequence[Declared]) -> str:
+    """Why a reply to a training order is not taken, in one line; empty if it is sound.
+
+    Args:
+        reply: what came back.
+        round_index: the round that was ordered.
+        template: a tensor of the right shape and type for every shared name.
+        declared: the extras the method declares for updates.
+    """
+    if isinstance(reply, Failure):
+        return reply.reason
+    if not isinstance(reply, Update):
+        return f"answered a training order with {type(reply).__name__}"
+    if reply.round != round_index:
+        return f"sent an update for round {reply.round}"
+    if reply.samples < 1:
+        return f"claims {reply.samples} samples"
+    return _names(reply, template) or _shapes(reply, template) or _extras(reply, declared) or _finite(reply)
+
+
+def _names(update: Update, template: State) -> str:
+    extra, missing = set(update.tensors) - set(template), set(template) - set(update.tensors)
+    if extra:
+        return f"sent the undeclared tensor '{min(extra)}'"
+    return f"did not send the shared tensor '{min(missing)}'" if missing else ""
+
+
+def _shapes(update: Update, template: State) -> str:
+    for name, tensor in update.tensors.items():
+        wanted = template[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            return f"sent '{name}' as {tensor.dtype} {tuple(tensor.shape)}, not {wanted.dtype} {tuple(wanted.shape)}"
+    return ""
+
+
+def _extras(update: Update, declared: Sequence[Declared]) -> str:
+    try:
+        check_declared(update.extras, tuple(declared), "an update")
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _finite(update: Update) -> str:
+    name = first_not_finite(update.tensors) or first_not_finite(update.extras)
+    return f"sent NaN or infinity in '{name}'; a lower training.lr may help" if name else ""
+
+
+def check_declared(state: State, declared: tuple[Declared, ...], where: str) -> None:
+    """Raise UserError where `state` holds a tensor that no declaration covers, or of another shape or type."""
+    for name, tensor in state.items():
+        fits = [d for d in declared if d.name == name or (d.name.endswith(".") and name.startswith(d.name))]
+        if not fits:
+            raise UserError(f"{where} holds the undeclared tensor '{name}': the method must declare it or not send it")
+        shape, dtype = fits[0].shape, str(tensor.dtype).removeprefix("torch.")
+        if dtype != fits[0].dtype or (shape is not None and tuple(tensor.shape) != shape):
+            raise UserError(
+                f"'{name}' in {where} is {dtype} {tuple(tensor.shape)}, declared as {fits[0].dtype} {shape}: "
+                "the method must send what it declares"
+            )

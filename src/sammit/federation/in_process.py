@@ -1,0 +1,36 @@
+"""The local engine: sites take turns in one process, in one model. It never pretends to be distributed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+from sammit.federation.messages import decode, encode
+from sammit.federation.rounds import Delivery
+from sammit.federation.worker import Worker
+from sammit.vocabulary import Failure, Order, Reply
+
+log = logging.getLogger(__name__)
+
+
+class InProcess:
+    """Carries orders to workers of this process, as the bytes that a network would carry."""
+
+    def __init__(self, workers: Mapping[str, Worker]) -> None:
+        self.workers = workers
+
+    def exchange(self, orders: Sequence[Order]) -> Iterator[Delivery]:
+        """One delivery an order, in the orders' sequence."""
+        for order in orders:
+            down = encode(order)
+            up = encode(self._answer(decode(down)))
+            yield Delivery(decode(up), len(down), len(up))
+
+    def _answer(self, order: Order) -> Reply:
+        """A worker's reply; what it raises becomes a Failure, so that one site cannot stop the others."""
+        try:
+            return self.workers[order.site].handle(order)
+        except Exception as error:
+            log.debug("site %s", order.site, exc_info=True)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return Failure(order.site, order.round, reason)

@@ -1,0 +1,72 @@
+"""A site's private tensors on disk: staged with a round, committed when the server is known to have taken it.
+
+    staged      left by the last training order, under (round, fingerprint of the order)
+    committed   what training goes on from; becomes the staged state once an order says it was accepted
+    kept        the committed state of the best round so far
+    final       what the run leaves: the model this site uses
+
+Each file is replaced in one step, so that a kill at any moment leaves a state that the next order can continue from.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sammit.runs import read_state, write_state
+from sammit.vocabulary import Order, State
+
+
+class PrivateMemory:
+    """One site's four files.
+
+    Attributes:
+        folder: never leaves the site.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def settle(self, order: Order) -> None:
+        """Commit the staged state if `order` says that its round was accepted; forget it if not."""
+        staged = self._path("staged")
+        if not staged.is_file():
+            return
+        _, facts = read_state(staged)
+        if facts["round"] == order.accepted and facts["origin"] == order.origin:
+            staged.replace(self._path("committed"))
+        elif order.kind == "train":
+            staged.unlink()
+
+    def stage(self, state: State, round_index: int, origin: str) -> None:
+        """Keep a round's private state until the server is known to have taken the round."""
+        write_state(self._path("staged"), state, {"round": round_index, "origin": origin})
+
+    def keep(self) -> None:
+        """Remember the committed state as the best so far."""
+        state, round_index = self.committed()
+        write_state(self._path("kept"), state, {"round": round_index})
+
+    def committed(self) -> tuple[State, int]:
+        """The committed state and its round; empty and -1 before the first."""
+        return self._read("committed")
+
+    def kept(self) -> tuple[State, int]:
+        """The state of the best round and that round; empty and -1 if none was kept."""
+        return self._read("kept")
+
+    def finalise(self, state: State, round_index: int) -> None:
+        """Write the state that the run leaves."""
+        write_state(self._path("final"), state, {"round": round_index})
+
+    def final(self) -> State:
+        """The state that the run leaves; empty before `finalise`."""
+        return self._read("final")[0]
+
+    def _read(self, name: str) -> tuple[State, int]:
+        if not self._path(name).is_file():
+            return {}, -1
+        state, facts = read_state(self._path(name))
+        return state, int(facts["round"])
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"

@@ -1,0 +1,221 @@
+"""The round loop: the same for sites in this process and for sites across the world.
+
+Replies are taken as they arrive and used in site order, so that sums do not depend on the order of arrival. After
+each round the server's state is written once, whole; a run that is killed goes on from there and ends as it would
+have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any, Protocol
+
+from sammit.config import Experiment
+from sammit.errors import UserError
+from sammit.federation.guard import refusal
+from sammit.methods.base import Method, Server
+from sammit.methods.state import fingerprint
+from sammit.vocabulary import Failure, Judgement, Order, Part, Reply, State, Update
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A reply and the bytes that the order and the reply took on the way."""
+
+    reply: Reply
+    down_bytes: int
+    up_bytes: int
+
+
+class Transport(Protocol):
+    """What an engine must do: carry orders to sites and bring back their replies, in any order."""
+
+    def exchange(self, orders: Sequence[Order]) -> Iterator[Delivery]:
+        """One delivery for each order; a site that cannot answer delivers a Failure."""
+        ...
+
+
+@dataclass
+class Progress:
+    """Everything the server needs to go on after a kill.
+
+    Attributes:
+        server: shared tensors and the method's memory, after `round` rounds.
+        round: rounds that are done.
+        judged: whether the last of them has been validated and logged.
+        accepted, origins: for each site, the last round whose update was taken and the fingerprint of its order.
+        best: round and mean validation Dice of the best round so far; round -1 before the first.
+        best_shared: the shared tensors of that round.
+        log: a row a round, as in `rounds.jsonl`.
+        line: the row of a round that is not yet judged.
+    """
+
+    server: Server
+    round: int = 0
+    judged: bool = True
+    accepted: dict[str, int] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    best: tuple[int, float] = (-1, -1.0)
+    best_shared: State = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    line: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Rounds:
+    """The server's side of one run.
+
+    Attributes:
+        method, experiment: what is run.
+        transport: how sites are reached.
+        train_sites: who trains; `judge_sites`: who is scored, a superset but for pooled training.
+        template: name -> tensor of every shared name, which updates must match.
+        save: writes a Progress durably, whole or not at all.
+        tell: is called with each finished row of the log.
+    """
+
+    method: Method
+    experiment: Experiment
+    transport: Transport
+    train_sites: tuple[str, ...]
+    judge_sites: tuple[str, ...]
+    template: State
+    save: Callable[[Progress], None]
+    tell: Callable[[dict[str, Any]], None]
+
+    def run(self, progress: Progress) -> Progress:
+        """All rounds that are left."""
+        while True:
+            if not progress.judged:
+                progress = self._judge_round(progress)
+                self.save(progress)
+                self.tell(progress.log[-1])
+            if progress.round == self.experiment.training.rounds:
+                return progress
+            progress = self._train_round(progress)
+            self.save(progress)
+
+    def _train_round(self, progress: Progress) -> Progress:
+        """Orders out, updates in, one aggregation."""
+        started = perf_counter()
+        index = progress.round
+        marks = _Marks(progress.server.shared)
+        orders = [self._train_order(progress, site, marks) for site in self.train_sites]
+        line: dict[str, Any] = {"round": index, "loss": {}, "validation": None, "up_bytes": {}, "down_bytes": {},
+                                "steps": {}, "failed": {}}
+        taken: list[str] = []
+        updates = self._accepted(orders, line, taken)
+        server = self.method.aggregate(progress.server, updates)
+        for _ in updates:  # a method that needs no update still leaves every reply looked at
+            pass
+        if len(taken) < self.experiment.training.min_sites:
+            reasons = "; ".join(f"{site}: {reason}" for site, reason in line["failed"].items())
+            raise UserError(
+                f"round {index}: {len(taken)} of {len(orders)} sites answered, "
+                f"training.min_sites is {self.experiment.training.min_sites} ({reasons}); mend the sites, then --resume"
+            )
+        line["seconds"] = perf_counter() - started
+        origins = {order.site: order.fingerprint for order in orders if order.site in taken}
+        return replace(
+            progress, server=server, round=index + 1, judged=False, line=line,
+            accepted={**progress.accepted, **dict.fromkeys(taken, index)}, origins={**progress.origins, **origins},
+        )
+
+    def _accepted(self, orders: Sequence[Order], line: dict[str, Any], taken: list[str]) -> Iterator[Update]:
+        """The round's sound updates in site order; the others become failures of the log's line."""
+        for delivery in in_site_order(self.transport.exchange(orders), [order.site for order in orders]):
+            reply = delivery.reply
+            line["down_bytes"][reply.site], line["up_bytes"][reply.site] = delivery.down_bytes, delivery.up_bytes
+            reason = refusal(reply, line["round"], self.template, self.method.extras_up)
+            if reason or not isinstance(reply, Update):
+                line["failed"][reply.site] = reason
+                continue
+            line["loss"][reply.site] = reply.metrics.get("loss")
+            line["steps"][reply.site] = reply.metrics.get("steps")
+            taken.append(reply.site)
+            yield reply
+
+    def _judge_round(self, progress: Progress) -> Progress:
+        """Validate the new state where it is due, remember the best, close the log's line."""
+        index = progress.round - 1
+        line = dict(progress.line)
+        best, best_shared = progress.best, progress.best_shared
+        last = progress.round == self.experiment.training.rounds
+        if progress.round % self.experiment.evaluation.every == 0 or last:
+            judged = self.evaluate(progress, progress.server.shared, index, "val", self.train_sites)
+            line["validation"] = {site: dict(judgement.dice) for site, judgement in judged.items()}
+            dice = [j.dice[self.method.reported] for j in judged.values() if self.method.reported in j.dice]
+            mean = sum(dice) / len(dice) if dice else -1.0
+            if mean > best[1] and self.experiment.evaluation.selection == "best":
+                best, best_shared = (index, mean), progress.server.shared
+                self._tell_sites(progress, "keep", index, {})
+        return replace(
+            progress, judged=True, best=best, best_shared=best_shared, log=[*progress.log, line], line={}
+        )
+
+    def selected(self, progress: Progress) -> tuple[int, State]:
+        """The reported round and its shared tensors."""
+        if self.experiment.evaluation.selection == "best" and progress.best[0] >= 0:
+            return progress.best[0], progress.best_shared
+        return progress.round - 1, progress.server.shared
+
+    def finish(self, progress: Progress) -> dict[str, Judgement]:
+        """The last local stage at every site, then the test cases of all; returns each site's means."""
+        index, shared = self.selected(progress)
+        self._tell_sites(progress, "finish", index, shared)
+        return self.evaluate(progress, shared, index, "test", self.judge_sites)
+
+    def evaluate(
+        self, progress: Progress, shared: State, index: int, part: Part, sites: Sequence[str]
+    ) -> dict[str, Judgement]:
+        """Each site's own scores of a state; a site that fails is a UserError, since no table can be made without."""
+        mark = fingerprint(shared)
+        orders = [replace(self._order(progress, site, "evaluate", index, shared, mark), part=part) for site in sites]
+        found = {}
+        for delivery in in_site_order(self.transport.exchange(orders), sites):
+            reply = delivery.reply
+            if isinstance(reply, Failure):
+                raise UserError(f"site '{reply.site}' could not be scored: {reply.reason}")
+            if isinstance(reply, Judgement):
+                found[reply.site] = reply
+        return found
+
+    def _tell_sites(self, progress: Progress, kind: Any, index: int, shared: State) -> None:
+        mark = fingerprint(shared)
+        orders = [self._order(progress, site, kind, index, shared, mark) for site in self.train_sites]
+        for delivery in self.transport.exchange(orders):
+            if isinstance(delivery.reply, Failure):
+                raise UserError(f"site '{delivery.reply.site}' failed to {kind}: {delivery.reply.reason}")
+
+    def _train_order(self, progress: Progress, site: str, marks: _Marks) -> Order:
+        tensors, extras = self.method.orders(progress.server, site)
+        order = self._order(progress, site, "train", progress.round, tensors, marks.of(tensors))
+        return replace(order, extras=extras)
+
+    def _order(self, progress: Progress, site: str, kind: Any, index: int, tensors: State, mark: str) -> Order:
+        accepted, origin = progress.accepted.get(site, -1), progress.origins.get(site, "")
+        return Order(kind, site, index, tensors, {}, mark, accepted, origin)
+
+
+class _Marks:
+    """Fingerprints of order tensors; the common case, one state for all sites, is hashed once."""
+
+    def __init__(self, shared: State) -> None:
+        self._shared, self._mark = shared, fingerprint(shared)
+
+    def of(self, tensors: State) -> str:
+        return self._mark if tensors is self._shared else fingerprint(tensors)
+
+
+def in_site_order(deliveries: Iterable[Delivery], sites: Sequence[str]) -> Iterator[Delivery]:
+    """Deliveries in the order of `sites`; one that comes early waits for those before it."""
+    waiting: dict[str, Delivery] = {}
+    order = iter(sites)
+    due = next(order, None)
+    for delivery in deliveries:
+        waiting[delivery.reply.site] = delivery
+        while due in waiting:
+            yield waiting.pop(due)
+            due = next(order, None)

@@ -1,0 +1,139 @@
+"""The run folder: what a run is, what it did, and what it can go on from."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sammit.config import Experiment, experiment_from, read_toml, to_toml
+from sammit.errors import UserError
+from sammit.files import write_atomically
+from sammit.vocabulary import State
+
+LIBRARIES = ("sammit", "torch", "transformers", "monai", "numpy", "safetensors")
+
+
+class RunFolder:
+    """A run's files, by what they hold.
+
+    Attributes:
+        path: the folder.
+        experiment: the effective experiment, as `config.toml` has it.
+    """
+
+    def __init__(self, path: Path, experiment: Experiment) -> None:
+        self.path, self.experiment = path, experiment
+
+    @classmethod
+    def create(cls, path: Path, experiment: Experiment) -> RunFolder:
+        """A new run in an empty or missing folder.
+
+        Raises:
+            UserError: the folder holds something already, or cannot be written.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path}: is not empty; choose another --out, or add --resume to go on with the run in it")
+        write_atomically(path / "config.toml", to_toml(experiment))
+        return cls(path, experiment)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run; raises UserError where there is none."""
+        if not (path / "config.toml").is_file():
+            raise UserError(f"{path}: is no run folder (it has no config.toml); give the --out of a `sammit run`")
+        return cls(path, experiment_from(read_toml(path / "config.toml")))
+
+    def site(self, name: str) -> Path:
+        """The folder of one simulated site's own state; in a deployed run it lies at the hospital."""
+        return self.path / "checkpoint" / "sites" / name
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run ended and its scores are written."""
+        return (self.path / "summary.json").is_file()
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `value` to the file `name`, whole or not at all."""
+        write_atomically(self.path / name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """The value in the file `name`."""
+        return json.loads((self.path / name).read_text(encoding="utf-8"))
+
+    def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write one JSON object a line."""
+        write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_state(path: Path, state: State, facts: Mapping[str, Any]) -> None:
+    """Tensors and facts about them in one safetensors file, atomically.
+
+    Args:
+        path: the file.
+        state: any named tensors.
+        facts: anything JSON can hold; `read_state` gives it back.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    write_atomically(path, lambda draft: save_file(tensors, draft, {"facts": json.dumps(facts)}))
+
+
+def read_state(path: Path) -> tuple[State, dict[str, Any]]:
+    """What `write_state` wrote.
+
+    Raises:
+        UserError: the file is missing, cut short or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("facts", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: is missing or damaged ({error}); restore it or start the run anew") from None
+
+
+def environment(experiment: Experiment) -> dict[str, Any]:
+    """What a reader needs to trust or repeat a run: versions, machine, revision."""
+    import torch
+
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},
+        "device": experiment.training.device,
+        "threads": experiment.training.threads,
+        "precision": experiment.training.precision,
+        "deterministic": not torch.backends.cudnn.benchmark,
+        "revision": _revision(),
+    }
+
+
+def _revision() -> str | None:
+    """The git revision of Sammit's source, where it is a checkout."""
+    git = shutil.which("git")
+    if not git:
+        return None
+    here = Path(__file__).parent
+    answer = subprocess.run([git, "-C", here, "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return answer.stdout.strip() or None
+
+
+def need_space(path: Path, needed: int) -> None:
+    """Raise UserError where the disk of `path` has fewer than `needed` bytes free."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UserError(
+            f"{path}: the run needs about {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free; "
+            "free some space or choose another --out"
+        )
