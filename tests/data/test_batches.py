@@ -93,6 +93,11 @@ def test_scale_halves_the_resolution(make_site: Callable[..., Path]) -> None:
     assert 0 < next(site.batches(1, 6, ("k",))).truth.mean() < 0.5
 
 
+def test_the_longer_side_is_brought_to_one_length(make_site: Callable[..., Path]) -> None:
+    site = _site(make_site(), longest=25, size=16)
+    assert site.frame(site.all_cases[0]).image.shape == (1, 20, 25, 3)
+
+
 def test_each_pass_sees_every_unit() -> None:
     pick = passes(7, ("k",))
     orders = [[pick(7 * epoch + item) for item in range(7)] for epoch in range(5)]

@@ -179,3 +179,9 @@ def test_three_channels() -> None:
     two = np.array([[[10, 20]]], np.uint8)
     assert three_channels(two).tolist() == [[[10, 20, 15]]]
     assert three_channels(np.zeros((2, 2, 5))).shape == (2, 2, 3)
+
+
+def test_an_image_without_pixels(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((0, 3)))
+    with pytest.raises(UserError, match="it has no pixels"):
+        read_image(tmp_path / "a.npy")

@@ -164,6 +164,24 @@ def test_nnunet(tmp_path: Path) -> None:
     assert np.abs(loaded.image[0, ..., 2] - mean).max() < 1
 
 
+def test_nnunet_draws_a_test_part_where_it_has_none(tmp_path: Path) -> None:
+    folder = _nnunet(tmp_path / "Dataset001", channels=1)
+    for name in ("imagesTs", "labelsTs"):
+        for path in (folder / name).iterdir():
+            path.unlink()
+        (folder / name).rmdir()
+    (site,) = open_sites(DataConfig(root=str(folder)), 0)
+    assert [len(site.cases(part)) for part in ("train", "val", "test")] == [3, 1, 2]
+
+
+def test_equal_files_give_equal_fingerprints(make_site: Callable[..., Path]) -> None:
+    first, second = make_site("a", root="one"), make_site("a", root="two")
+    prints = [discover(DataConfig(root=str(folder)))[0].fingerprint() for folder in (first, second)]
+    assert prints[0] == prints[1]
+    (second / "masks" / "case0.png").write_bytes((second / "masks" / "case1.png").read_bytes())
+    assert discover(DataConfig(root=str(second)))[0].fingerprint() != prints[0]
+
+
 def test_nnunet_problems(tmp_path: Path) -> None:
     folder = _nnunet(tmp_path / "Dataset001")
     (folder / "imagesTr" / "c_001_0001.png").unlink()

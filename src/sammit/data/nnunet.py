@@ -39,6 +39,8 @@ def cases_of(folder: Path, settings: Settings) -> Found:
     if (folder / "labelsTs").is_dir():
         test, more = _cases(folder, "Ts", settings, channels)
         parts.update((case.name, "test") for case in test)
+        twice = {case.name for case in cases} & {case.name for case in test}
+        problems += [f"{folder / 'imagesTs'}: case '{name}' is in imagesTr too; rename one" for name in sorted(twice)]
         cases, problems = cases + test, problems + more
     parts.update(_folds(folder, {case.name for case in cases} - set(parts)))
     return Found(sorted(cases, key=lambda case: case.name), problems, parts, structures, ignore)

@@ -215,6 +215,8 @@ def _plain(array: np.ndarray) -> np.ndarray:
     """bool -> 0 and 255; uint8 and uint16 in native byte order as they are; whatever else -> float32."""
     import numpy as np
 
+    if not array.size:
+        raise ValueError("it has no pixels")
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:

@@ -54,13 +54,14 @@ def slice_axis(shape: tuple[int, ...], zooms: tuple[float, ...], affine: np.ndar
         shape: the file's first three axes.
         zooms: their spacing, mm.
         affine: (4, 4) voxel to world (right, anterior, superior), mm; None where the format has none.
-        axis: "0", "1", "2", or "auto": an axis of one slice, else the coarsest; among equals the head-foot one.
+        axis: "0", "1", "2", or "auto": the coarsest; among equals the head-foot one. An axis of one slice is cut
+            whatever this says: a 2-D image has one way to be looked at.
     """
-    if axis != "auto":
-        return int(axis)
     flat = [index for index in range(3) if shape[index] == 1]
     if flat:
         return flat[-1]
+    if axis != "auto":
+        return int(axis)
     coarsest = [index for index in range(3) if zooms[index] > 0.99 * max(zooms[:3])]
     world = _world(affine)
     upright = [index for index in coarsest if world is not None and world[index][0] == 2]
