@@ -39,7 +39,7 @@ def test_seeds_of_a_label_are_averaged_by_hand() -> None:
     assert table.cell("m", "seeds").value == 2
     assert table.cell("other", "dice_mean").text == "0.500"
     assert table.cell("m", "dice_mean").strong and not table.cell("other", "dice_mean").strong
-    assert table.cell("m", "shared_parameters").text == "1.5 k"
+    assert table.cell("m", "shared_parameters").text == "1.5\u00a0k"
     assert table.cell("m", "up_bytes_per_site_round").text == "–"
     assert table.cell("other", "p_holm").text == "not tested: no cases in common"
 

@@ -98,7 +98,7 @@ def to_latex(table: Table) -> str:
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$", "\u00a0": "~",
 }  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def to_html(table: Table) -> str:
     """A `<table>` with a caption and scoped headings; its first column names the row. Every text is escaped."""
     head = "".join(f'<th scope="col">{escape(title)}</th>' for _, title in table.columns)
     body = "".join(f"<tr>{''.join(_html_cell(i, cell) for i, cell in enumerate(cells))}</tr>\n" for cells in table.rows)
-    caption = f"<caption>{escape(table.caption)}</caption>"
+    caption = f"<caption><span>{escape(table.caption)}</span></caption>"
     return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
 
 

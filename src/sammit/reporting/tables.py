@@ -1,4 +1,4 @@
-"""The two tables of Sammit: `compare` sets methods side by side, `results` shows one run by site and structure."""
+"""Sammit's tables: `compare` sets methods side by side; `overview` and `results` show one run, by site and in full."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sammit.reporting.cases import LABELS, METRICS, CaseScore
 from sammit.reporting.comparison import ALPHA, Compared, Spread, compare_runs, places
 from sammit.reporting.rendering import Cell, Table, to_csv, to_html, to_latex, to_markdown
 
-__all__ = ["Cell", "Table", "compare", "results", "to_csv", "to_html", "to_latex", "to_markdown", "verdict"]
+__all__ = ["Cell", "Table", "compare", "overview", "results", "to_csv", "to_html", "to_latex", "to_markdown", "verdict"]
 
 
 def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[Sequence[CaseScore]] = ()) -> Table:
@@ -95,6 +95,28 @@ def _notes(entries: Sequence[Compared]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def overview(summary: Mapping[str, Any]) -> Table:
+    """One run: a row for each site with the reported model's Dice and IoU over structures, then their means."""
+    columns = [("site", "Site"), ("reported", "Reported model"), ("cases", "Cases"), ("patients", "Patients")]
+    columns += [("dice", "Dice"), ("iou", "IoU")]
+    rows = [_overview_row(site, entry) for site, entry in summary["sites"].items()]
+    rows += [_overview_row(f"{site} (unseen)", entry) for site, entry in (summary.get("unseen") or {}).items()]
+    blank = [Cell("", "")] * 3
+    for name, key in (("Mean over sites", "mean"), ("Pooled over cases", "pooled")):
+        if (summary.get(key) or {}).get("dice") is not None:
+            scores = [
+                Cell(wording.score(summary[key][m]), summary[key][m], strong=key == "mean") for m in ("dice", "iou")
+            ]
+            rows.append((Cell(name, name, strong=key == "mean"), *blank, *scores))
+    return Table("Test part, mean over structures.", tuple(columns), tuple(rows))
+
+
+def _overview_row(site: str, entry: Mapping[str, Any]) -> tuple[Cell, ...]:
+    numbers = [Cell(str(entry[name]), entry[name]) for name in ("cases", "patients")]
+    scores = [Cell(wording.score(entry[name]), entry[name]) for name in ("dice", "iou")]
+    return Cell(site, site), Cell(entry["reported"], entry["reported"]), *numbers, *scores
+
+
 def results(summary: Mapping[str, Any]) -> Table:
     """One run: a row for each site, model and structure, every score with its 95 % interval.
 
@@ -127,12 +149,14 @@ def _result_row(
         Cell(name, model, strong=strong),
         Cell(structure, structure),
         Cell(str(scores["dice"]["cases"]), scores["dice"]["cases"]),
-        *(_interval(scores.get(metric), strong) for metric in metrics),
+        *(_interval(metric, scores.get(metric), strong) for metric in metrics),
     )
 
 
-def _interval(score: Mapping[str, Any] | None, strong: bool) -> Cell:
+def _interval(metric: str, score: Mapping[str, Any] | None, strong: bool) -> Cell:
     if score is None:
         return Cell(wording.NONE, None)
-    text = wording.score_with_interval(score["mean"], score["low"], score["high"])
+    text = wording.score_with_interval(
+        score["mean"], score["low"], score["high"], 2 if metric in ("hd95", "assd") else 3
+    )
     return Cell(text, score["mean"], score["sd"], strong)

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 NONE = "–"
 """Stands where there is no number."""
 
+SPACE = "\u00a0"
+"""Keeps a number and its unit on one line."""
 
-def score(value: float | None) -> str:
-    """A score with three decimals: 0.873."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+def score(value: float | None, decimals: int = 3) -> str:
+    """A score with three decimals, 0.873; a distance has two."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
 
 
 def score_with_sd(value: float | None, sd: float | None) -> str:
@@ -19,11 +22,11 @@ def score_with_sd(value: float | None, sd: float | None) -> str:
     return score(value) if value is None or sd is None else f"{score(value)} ± {score(sd)}"
 
 
-def score_with_interval(value: float | None, low: float | None, high: float | None) -> str:
+def score_with_interval(value: float | None, low: float | None, high: float | None, decimals: int = 3) -> str:
     """A mean and the ends of its interval: 0.873 [0.841, 0.902]; the mean alone where there is no interval."""
     if value is None or low is None or high is None or not math.isfinite(low):
-        return score(value)
-    return f"{score(value)} [{score(low)}, {score(high)}]"
+        return score(value, decimals)
+    return f"{score(value, decimals)} [{score(low, decimals)}, {score(high, decimals)}]"
 
 
 def size(count: float | None) -> str:
@@ -42,7 +45,7 @@ def _scaled(number: float, units: tuple[str, ...]) -> str:
         number, steps = number / 1000, steps + 1
     # A whole number below a thousand has no decimals; a scaled one has three digits.
     text = f"{number:.0f}" if steps == 0 else f"{number:.3g}" if number < 999.5 else f"{number:.0f}"
-    return f"{text} {units[steps]}".strip()
+    return f"{text}{SPACE}{units[steps]}".strip()
 
 
 def duration(seconds: float | None) -> str:
@@ -50,13 +53,13 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NONE
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{SPACE}s"
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}{SPACE}s"
     if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+        return f"{whole // 60}{SPACE}min {whole % 60}{SPACE}s"
+    return f"{whole // 3600}{SPACE}h {whole % 3600 // 60}{SPACE}min"
 
 
 def p_value(p: float) -> str:

@@ -1,0 +1,136 @@
+"""Reading a run folder for a report. Only `summary.json` must be there; what else is missing is None, and said."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sammit.errors import UserError
+from sammit.reporting.cases import CaseScore, read_cases
+from sammit.reporting.summary import Summary, read_summary
+
+
+@dataclass(frozen=True)
+class Round:
+    """One line of `rounds.jsonl`.
+
+    Attributes:
+        number: the round, counted from 0.
+        loss: training loss by site; a site that failed has none.
+        validation: model ("global" or "personal") -> site -> Dice; empty in a round without validation.
+        up, down: bytes by site.
+        failed: reason by site.
+    """
+
+    number: int
+    loss: Mapping[str, float]
+    validation: Mapping[str, Mapping[str, float]]
+    up: Mapping[str, float]
+    down: Mapping[str, float]
+    failed: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run left behind.
+
+    Attributes:
+        path: the folder.
+        summary: `summary.json`.
+        cases: rows of `cases.csv`; None where there is none (a deployed server holds no cases).
+        rounds: lines of `rounds.jsonl`; empty where there is none.
+        config: text of `config.toml`, or None.
+        environment: `environment.json`, or None.
+        router: site -> block -> mean gate of each expert, or None.
+        pictures: site -> (kind, file), in the order best, median, worst.
+    """
+
+    path: Path
+    summary: Summary
+    cases: list[CaseScore] | None
+    rounds: list[Round]
+    config: str | None
+    environment: dict[str, Any] | None
+    router: dict[str, dict[str, list[float]]] | None
+    pictures: dict[str, list[tuple[str, Path]]]
+
+
+def read_run(path: Path) -> RunFolder:
+    """Read a run folder.
+
+    Raises:
+        UserError: no folder, no `summary.json`, or a file that cannot be read, named.
+    """
+    if not path.is_dir():
+        raise UserError(f"{path}: there is no such run folder; check the path")
+    cases, rounds, config = path / "cases.csv", path / "rounds.jsonl", path / "config.toml"
+    return RunFolder(
+        path=path,
+        summary=read_summary(path / "summary.json"),
+        cases=read_cases(cases) if cases.exists() else None,
+        rounds=_read_rounds(rounds) if rounds.exists() else [],
+        config=config.read_text(encoding="utf-8") if config.exists() else None,
+        environment=_read_object(path / "environment.json"),
+        router=_read_object(path / "router.json"),
+        pictures=_find_pictures(path / "pictures"),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a JSON file ({error}); mend or remove it") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: must hold a JSON object; mend or remove it")
+    return value
+
+
+def _read_rounds(path: Path) -> list[Round]:
+    rounds = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            rounds.append(_round(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{path}, line {number}: no record of a round; mend or remove the line") from None
+    return sorted(rounds, key=lambda record: record.number)
+
+
+def _round(line: Mapping[str, Any]) -> Round:
+    validation = line.get("validation") or {}
+    return Round(
+        number=int(line["round"]),
+        loss=_numbers(line.get("loss")),
+        validation={
+            model: _numbers({site: (scores or {}).get(model) for site, scores in validation.items()})
+            for model in ("global", "personal")
+        },
+        up=_numbers(line.get("up_bytes")),
+        down=_numbers(line.get("down_bytes")),
+        failed={site: str(reason) for site, reason in (line.get("failed") or {}).items()},
+    )
+
+
+def _numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
+    """The finite numbers among the values: a diverged loss leaves a gap in its curve."""
+    known = {name: float(value) for name, value in (values or {}).items() if value is not None}
+    return {name: value for name, value in known.items() if math.isfinite(value)}
+
+
+def _find_pictures(folder: Path) -> dict[str, list[tuple[str, Path]]]:
+    sites = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    found = {
+        site.name: [
+            (kind, site / f"{kind}.npz") for kind in ("best", "median", "worst") if (site / f"{kind}.npz").exists()
+        ]
+        for site in sites
+    }
+    return {site: files for site, files in found.items() if files}

@@ -1,0 +1,187 @@
+"""One HTML file that holds everything: tables, figures, pictures, configuration. It asks the network for nothing."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sammit.errors import UserError
+from sammit.files import write_atomically
+from sammit.reporting import figures, sentences, wording
+from sammit.reporting.cases import LABELS
+from sammit.reporting.comparison import compare_runs
+from sammit.reporting.folder import RunFolder, read_run
+from sammit.reporting.panels import CasePicture, case_picture, swatch
+from sammit.reporting.svg import Picture
+from sammit.reporting.tables import compare, overview, results, to_html
+
+LARGEST = 3_000_000
+"""Bytes a report may have; pictures are made smaller, then left out, until it fits."""
+
+_DETAIL = ((320, True), (224, True), (144, True), (0, True), (0, False))  # picture width in pixels, with curves
+
+
+@dataclass(frozen=True)
+class Section:
+    """One run as the template shows it; HTML and SVG in it are made here, everything else is escaped there."""
+
+    label: str
+    anchor: str
+    run: RunFolder
+    overview: str
+    results: str
+    worst: str
+    facts: list[str]
+    curves: list[Picture]
+    failures: list[str]
+    bytes: list[Picture]
+    router: list[Picture]
+    pictures: dict[str, list[CasePicture]]
+    missing: dict[str, str]
+    left_out: str
+    environment: list[tuple[str, str]]
+
+
+def write_report(runs: list[Path], out: Path) -> None:
+    """Write the report of one run, or the comparison of several with the details of each.
+
+    Args:
+        runs: run folders; each needs its `summary.json`, everything else is optional and its absence is said.
+        out: the HTML file, written whole or not at all.
+
+    Raises:
+        UserError: no runs, a folder that cannot be read, or runs scored under different protocols.
+    """
+    if not runs:
+        raise UserError("no runs to report: name at least one run folder")
+    folders = [read_run(path) for path in runs]
+    labels = run_labels(folders)
+    for width, curves in _DETAIL:
+        page = _page(folders, labels, width, curves)
+        if len(page.encode()) <= LARGEST:
+            break
+    write_atomically(out, page)
+
+
+def run_labels(runs: Sequence[RunFolder]) -> list[str]:
+    """What each run is called: its method, so that seeds and unseen sites of one recipe share a label.
+
+    Runs of one method with different configurations are told apart by the experiment's name, or the folder's.
+    """
+    recipes = [_recipe(run) for run in runs]
+    labels = []
+    for run, (name, recipe) in zip(runs, recipes, strict=True):
+        method = str(run.summary["method"])
+        rivals = [other for other, one in zip(recipes, runs, strict=True) if one.summary["method"] == method]
+        if all(other == recipe for _, other in rivals):
+            labels.append(method)
+        elif all(other == recipe for rival, other in rivals if rival == name):
+            labels.append(f"{method} ({name})")
+        else:
+            labels.append(f"{method} ({run.path.name})")
+    return labels
+
+
+def _recipe(run: RunFolder) -> tuple[str, dict[str, Any]]:
+    """The experiment's name, and its configuration without what differs between cells of one study."""
+    try:
+        table = tomllib.loads(run.config or "")
+    except tomllib.TOMLDecodeError:
+        table = {}
+    name = str(table.pop("name", run.path.name))
+    table.pop("seed", None)
+    table.get("evaluation", {}).pop("unseen", None)
+    for key in ("root", "sites", "cache"):
+        table.get("data", {}).pop(key, None)
+    return name, table
+
+
+def _page(runs: Sequence[RunFolder], labels: Sequence[str], width: int, curves: bool) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["safe_svg"] = Markup
+    sections = [_section(run, label, place, width, curves) for place, (run, label) in enumerate(_titled(runs, labels))]
+    several = _comparison(runs, labels) if len(runs) > 1 else None
+    return environment.get_template("template.html").render(
+        sections=sections, several=several, wording=wording, sentences=sentences, swatch=swatch, labels=LABELS
+    )
+
+
+def _titled(runs: Sequence[RunFolder], labels: Sequence[str]) -> list[tuple[RunFolder, str]]:
+    """Runs with headings of their own: runs that share a label are told apart by seed and unseen site."""
+    titled = []
+    for run, label in zip(runs, labels, strict=True):
+        more = [f"seed {run.summary['seed']}"] if labels.count(label) > 1 else []
+        more += [f"{site} unseen" for site in run.summary.get("unseen") or {}] if more else []
+        titled.append((run, ", ".join([label, *more])))
+    return titled
+
+
+def _comparison(runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, Any]:
+    """The table of methods and the figure of Dice against bytes."""
+    summaries = [(label, run.summary) for label, run in zip(labels, runs, strict=True)]
+    cases = [run.cases or () for run in runs]
+    points = [
+        (entry.label, (entry.up_bytes or 0) + (entry.down_bytes or 0) or None, entry.mean.mean)
+        for entry in compare_runs(summaries)
+    ]
+    table = compare(summaries, cases)
+    return {"table": to_html(table), "notes": table.notes, "figure": figures.dice_against_bytes(points)}
+
+
+def _section(run: RunFolder, label: str, place: int, width: int, curves: bool) -> Section:
+    summary, anchor = run.summary, f"run{place}"
+    chosen, name = summary.get("selected_round"), f"{label} ({anchor})" if place else label
+    pictures = {
+        site: _site_pictures(files, width, f"{anchor}-{i}") for i, (site, files) in enumerate(run.pictures.items())
+    }
+    shown = [*sentences.unseen(summary), *sentences.undefined(summary), *sentences.doubts(summary)]
+    left_out = "Pictures were left out to keep this file small." if run.pictures and not width else ""
+    left_out += " Curves were left out as well." if run.rounds and not curves else ""
+    return Section(
+        label=label,
+        anchor=anchor,
+        run=run,
+        overview=to_html(overview(summary)),
+        results=to_html(results(summary)),
+        worst=sentences.worst(summary),
+        facts=shown,
+        curves=_drawn(
+            figures.validation_curves(run.rounds, chosen, name),
+            figures.loss_curves(run.rounds, chosen, name),
+            show=curves,
+        ),
+        failures=sentences.failures(run.rounds),
+        bytes=_drawn(
+            figures.traffic(run.rounds, name), figures.parameters(summary.get("parameters") or {}, name), show=curves
+        ),
+        router=_drawn(figures.router_use(run.router or {}, name), show=curves),
+        pictures=pictures if width else {},
+        missing=sentences.missing(run),
+        left_out=left_out.strip(),
+        environment=_flat(run.environment or {}),
+    )
+
+
+def _drawn(*pictures: Picture | None, show: bool) -> list[Picture]:
+    return [picture for picture in pictures if picture is not None and show]
+
+
+def _site_pictures(files: Sequence[tuple[str, Path]], width: int, prefix: str) -> list[CasePicture]:
+    return [case_picture(path, kind, width, f"{prefix}-{kind}") for kind, path in files] if width else []
+
+
+def _flat(table: dict[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Nested tables as (dotted name, text)."""
+    rows: list[tuple[str, str]] = []
+    for key, value in table.items():
+        rows += _flat(value, f"{above}{key}.") if isinstance(value, dict) else [(f"{above}{key}", str(value))]
+    return rows
