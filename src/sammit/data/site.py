@@ -163,6 +163,14 @@ class Site:
             self._hashes[case.name] = [_hash(path) for path in (*case.image, *case.masks)]
         return self._hashes[case.name]
 
+    def reading(self) -> dict[str, Any]:
+        """How the site's images are read, in plain values; `site_of_images` reads new ones alike."""
+        return {
+            "structures": list(self.structures),
+            "channels": list(self.settings.channels),
+            "data": asdict(replace(self.settings.config, root="", cache="")),
+        }
+
     def fingerprint(self) -> str:
         """SHA-256 over the names and contents of all the site's files: equal data, equal fingerprint."""
         digest = sha256()

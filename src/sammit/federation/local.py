@@ -193,11 +193,12 @@ def space_needed(prepared: Prepared) -> int:
 
 
 def _write_inputs(folder: RunFolder, prepared: Prepared) -> None:
-    """What the run starts from: environment with the hashes of data and base weights, and the split."""
+    """What the run starts from: versions, hashes of data and base weights, how each site is read, the split."""
     facts = runs.environment(prepared.experiment)
     facts["data"] = {site.name: site.fingerprint() for site in prepared.sites}
     facts["base_weights"] = base_hash(prepared.backbone.model)
     folder.write_json("environment.json", facts)
+    folder.write_json("sites.json", {site.name: site.reading() for site in prepared.sites})
     folder.write_json("splits.json", {site.name: dict(site.parts) for site in prepared.sites})
 
 

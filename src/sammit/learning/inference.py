@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from sammit.geometry import View, resize
 
@@ -62,7 +61,7 @@ def slice_logits(model: nn.Module, image: Tensor, view: View) -> Tensor:
 def _stitched(model: nn.Module, image: Tensor, view: View) -> Tensor:
     """(1, 3, h, w) -> (1, C, h, w): overlapping tiles, averaged with weights that fall towards a tile's edge."""
     size, (height, width) = view.size, image.shape[-2:]
-    image = pad(image, (0, max(0, size - width), 0, max(0, size - height)))
+    image = _at_least(image, size)
     corners = [(y, x) for y in _starts(image.shape[-2], view) for x in _starts(image.shape[-1], view)]
     weight = _window(size).to(image.device)
     total = image.new_zeros(1, 1, *image.shape[-2:])
@@ -78,6 +77,15 @@ def _stitched(model: nn.Module, image: Tensor, view: View) -> Tensor:
             total[0, 0, y : y + size, x : x + size] += weight
     assert summed is not None  # there is always at least one tile
     return (summed / total)[..., :height, :width]
+
+
+def _at_least(image: Tensor, size: int) -> Tensor:
+    """(1, 3, h, w) with both sides at least `size`: mirrored at the lower and right edge, as training tiles are."""
+    while (missing := [max(0, size - side) for side in image.shape[-2:]]) != [0, 0]:
+        rows, columns = (min(m, side) for m, side in zip(missing, image.shape[-2:], strict=True))
+        image = torch.cat([image, image.flip(-2)[..., :rows, :]], dim=-2)
+        image = torch.cat([image, image.flip(-1)[..., :columns]], dim=-1)
+    return image
 
 
 def _starts(length: int, view: View) -> list[int]:

@@ -1,0 +1,68 @@
+"""The command line: commands, no logic. A user's mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from sammit.cli import data, inspect, run, use, weights
+from sammit.errors import UserError
+
+app = typer.Typer(
+    name="sammit",
+    help="Federated fine-tuning of the Segment Anything Model: hospitals meet, no image leaves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(run.demo)
+app.command("run")(run.run)
+app.command("predict")(use.predict)
+app.command("evaluate")(use.evaluate)
+app.command("report")(use.report)
+app.command("list")(inspect.list_plugins)
+app.add_typer(data.app, name="data")
+app.add_typer(weights.app, name="weights")
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    debug: bool = typer.Option(False, "--debug", help="Log in detail; let errors show where they arose."),
+) -> None:
+    if version:
+        from sammit import __version__
+
+        typer.echo(f"sammit {__version__}")
+        raise typer.Exit
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("sammit").setLevel(logging.DEBUG if debug else logging.WARNING)
+    if debug:
+        os.environ["SAMMIT_DEBUG"] = "1"
+
+
+def main() -> None:
+    """The `sammit` command."""
+    # No hub is ever asked for anything: weights come from files whose hash is known.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    try:
+        app()
+    except (UserError, OSError) as error:
+        if os.environ.get("SAMMIT_DEBUG"):
+            raise
+        typer.echo(f"error: {' '.join(_text(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; `sammit run ... --resume` goes on from the last round", err=True)
+        sys.exit(130)
+
+
+def _text(error: Exception) -> str:
+    """The system's own complaints need a mend too."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}; check the path, its permissions and the disk"
+    return str(error)

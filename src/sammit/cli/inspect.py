@@ -1,0 +1,34 @@
+"""`sammit list`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+import typer
+
+
+def list_plugins(
+    kind: Literal["methods", "models", "datasets", "adapters"] = typer.Argument(..., help="What to list."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Methods, models, data layouts or adapters by the names that recipes use."""
+    rows = _rows(kind)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<12} {row['summary']}")
+        for key in ("travels", "stays", "paper"):
+            if key in row:
+                typer.echo(f"{'':<12}   {key}: {row[key]}")
+
+
+def _rows(kind: str) -> list[dict[str, Any]]:
+    if kind == "models":
+        from sammit.models.build import SIZES
+
+        return [{"name": name, "summary": size.summary} for name, size in SIZES.items()]
+    from sammit.plugins import describe
+
+    return describe(kind)

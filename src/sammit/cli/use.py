@@ -1,0 +1,59 @@
+"""`sammit predict`, `sammit evaluate` and `sammit report`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def predict(
+    run: Path = typer.Argument(..., help="A finished run's folder."),
+    images: list[Path] = typer.Argument(..., help="Images, volumes, or folders of them."),
+    out: Path = typer.Option(..., "--out", help="Folder for the masks."),
+    site: str = typer.Option("", "--site", help="Use this site's own model; the global one if left out."),
+    overlay: bool = typer.Option(False, "--overlay", help="Also write pictures with the masks drawn in."),
+) -> None:
+    """Masks for new images, in each image's own geometry and format."""
+    from sammit import predict as use
+
+    predictor = use.load_predictor(run, site)
+    use.predict(predictor, images, out, overlay, lambda path: typer.echo(str(path)))
+
+
+def evaluate(
+    run: Path = typer.Argument(..., help="A finished run's folder."),
+    data: Path = typer.Option(..., "--data", help="Folder of sites, or one site, with masks."),
+    site: str = typer.Option("", "--site", help="Use this site's own model; the global one if left out."),
+    as_json: bool = typer.Option(False, "--json", help="Print a JSON row for each case and structure."),
+) -> None:
+    """Score a run's model on every case of other data, in native resolution."""
+    from sammit import predict as use
+
+    rows = use.evaluate(run, data, site)
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for key, dice in _means(rows).items():
+        typer.echo(f"{key[0]} {key[1]}: mean Dice {sum(dice) / len(dice):.3f} over {len(dice)} cases")
+
+
+def _means(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[float]]:
+    grouped: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        grouped.setdefault((row["site"], row["structure"]), []).append(row["dice"])
+    return grouped
+
+
+def report(
+    runs: list[Path] = typer.Argument(..., help="One run's folder, or several to compare."),
+    out: Path | None = typer.Option(None, "--out", help="The HTML file; report.html in the first run if left out."),
+) -> None:
+    """Write a self-contained report of one run, or a comparison of several."""
+    from sammit.reporting.html import write_report
+
+    target = out or runs[0] / "report.html"
+    write_report(runs, target)
+    typer.echo(str(target))
