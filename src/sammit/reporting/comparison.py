@@ -65,6 +65,12 @@ class Compared:
     p: float | None = None
 
     @property
+    def moved_bytes(self) -> float | None:
+        """Bytes up and down for each site and round; 0 where nothing is shared, None where it is not known."""
+        known = [way for way in (self.up_bytes, self.down_bytes) if way is not None]
+        return sum(known) if known else None
+
+    @property
     def ranking(self) -> float:
         """What the best is chosen by: the mean over sites that took part, or over the unseen where none did."""
         chosen = self.mean.mean if self.mean.mean is not None else self.unseen.mean

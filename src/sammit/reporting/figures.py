@@ -10,7 +10,18 @@ from typing import Any
 
 from sammit.reporting import wording
 from sammit.reporting.folder import Round
-from sammit.reporting.svg import COLOURS, MARKERS, Picture, add_legend, dress, ink, new_figure, series_style, to_picture
+from sammit.reporting.svg import (
+    COLOURS,
+    MARKERS,
+    Picture,
+    add_legend,
+    dress,
+    ink,
+    new_figure,
+    plain,
+    series_style,
+    to_picture,
+)
 
 
 def loss_curves(rounds: Sequence[Round], selected: int | None, name: str) -> Picture | None:
@@ -28,7 +39,7 @@ def loss_curves(rounds: Sequence[Round], selected: int | None, name: str) -> Pic
     for place, site in enumerate(sites):
         points = [(r.number, r.loss.get(site)) for r in rounds]
         axes.plot([x for x, _ in points], [float("nan") if y is None else y for _, y in points],
-                  label=site, markevery=_every(rounds), **series_style(place))  # fmt: skip
+                  label=plain(site), markevery=_every(rounds), **series_style(place))  # fmt: skip
     axes.set_ylabel("training loss")
     _rounds_axis(axes, rounds, selected)
     add_legend(figure, axes)
@@ -67,7 +78,7 @@ def validation_curves(rounds: Sequence[Round], selected: int | None, name: str) 
             points = [(r.number, r.validation[model][site]) for r in scored if site in r.validation[model]]
             if points:
                 style = _model_style(series_style(place), model) if both else series_style(place)
-                label = f"{site}, {model}" if both else site
+                label = plain(f"{site}, {model}" if both else site)
                 axes.plot(*zip(*points, strict=True), label=label, markevery=_every(scored), **style)
     axes.set_ylabel("validation Dice")
     _rounds_axis(axes, scored, selected)
@@ -98,7 +109,7 @@ def traffic(rounds: Sequence[Round], name: str) -> Picture | None:
                      linewidth=0.5, label=label)  # fmt: skip
         totals = [sum(sent.values()) / divisor for sent in way]
         by_round.plot([r.number for r in rounds], totals, markevery=_every(rounds), **series_style(place))
-    by_site.set_yticks(range(len(sites)), sites)
+    by_site.set_yticks(range(len(sites)), [plain(site) for site in sites])
     by_site.invert_yaxis()
     by_site.set_xlabel(f"{unit} per round, mean")
     by_site.grid(visible=False)
@@ -156,7 +167,7 @@ def router_use(router: Mapping[str, Mapping[str, Sequence[float]]], name: str) -
     mesh = axes.pcolormesh(table, cmap="cividis", vmin=0, vmax=1, edgecolors="none")
     dress(axes)
     axes.grid(visible=False)
-    axes.set_yticks([i + 0.5 for i in range(len(sites))], sites)
+    axes.set_yticks([i + 0.5 for i in range(len(sites))], [plain(site) for site in sites])
     axes.invert_yaxis()
     for place in range(1, len(blocks)):
         axes.axvline(place * experts, color="white", linewidth=2.5)
@@ -196,7 +207,7 @@ def dice_against_bytes(points: Sequence[tuple[str, float | None, float | None]])
     figure, (axes,) = new_figure(3.4)
     for place, (label, sent, dice) in enumerate(known):
         axes.plot(sent / divisor, dice, marker=MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)],
-                  linestyle="none", markersize=9, label=label)  # fmt: skip
+                  linestyle="none", markersize=9, label=plain(label))  # fmt: skip
     axes.set_xlabel(f"{unit} per site and round, up and down")
     axes.set_ylabel("mean Dice")
     axes.margins(0.12)

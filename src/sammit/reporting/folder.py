@@ -67,16 +67,17 @@ def read_run(path: Path) -> RunFolder:
     """
     if not path.is_dir():
         raise UserError(f"{path}: there is no such run folder; check the path")
+    summary = read_summary(path / "summary.json")
     cases, rounds, config = path / "cases.csv", path / "rounds.jsonl", path / "config.toml"
     return RunFolder(
         path=path,
-        summary=read_summary(path / "summary.json"),
+        summary=summary,
         cases=read_cases(cases) if cases.exists() else None,
         rounds=_read_rounds(rounds) if rounds.exists() else [],
         config=config.read_text(encoding="utf-8") if config.exists() else None,
         environment=_read_object(path / "environment.json"),
         router=_read_object(path / "router.json"),
-        pictures=_find_pictures(path / "pictures"),
+        pictures=_find_pictures(path / "pictures", [*summary["sites"], *(summary.get("unseen") or {})]),
     )
 
 
@@ -125,8 +126,10 @@ def _numbers(values: Mapping[str, Any] | None) -> dict[str, float]:
     return {name: value for name, value in known.items() if math.isfinite(value)}
 
 
-def _find_pictures(folder: Path) -> dict[str, list[tuple[str, Path]]]:
+def _find_pictures(folder: Path, order: list[str]) -> dict[str, list[tuple[str, Path]]]:
+    """Pictures by site, in the summary's order of sites; folders of other names after them."""
     sites = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    sites.sort(key=lambda path: order.index(path.name) if path.name in order else len(order))
     found = {
         site.name: [
             (kind, site / f"{kind}.npz") for kind in ("best", "median", "worst") if (site / f"{kind}.npz").exists()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sammit.errors import UserError
 from sammit.files import write_atomically
 from sammit.reporting import figures, sentences, wording
-from sammit.reporting.cases import LABELS
 from sammit.reporting.comparison import compare_runs
 from sammit.reporting.folder import RunFolder, read_run
 from sammit.reporting.panels import CasePicture, case_picture, swatch
@@ -35,6 +34,7 @@ class Section:
     results: str
     worst: str
     facts: list[str]
+    doubts: list[str]
     curves: list[Picture]
     failures: list[str]
     bytes: list[Picture]
@@ -59,8 +59,10 @@ def write_report(runs: list[Path], out: Path) -> None:
         raise UserError("no runs to report: name at least one run folder")
     folders = [read_run(path) for path in runs]
     labels = run_labels(folders)
+    sections = [_section(run, label, place) for place, (run, label) in enumerate(_titled(folders, labels))]
+    several = _comparison(folders, labels) if len(folders) > 1 else None
     for width, curves in _DETAIL:
-        page = _page(folders, labels, width, curves)
+        page = _page([_detailed(section, width, curves) for section in sections], several)
         if len(page.encode()) <= LARGEST:
             break
     write_atomically(out, page)
@@ -99,7 +101,7 @@ def _recipe(run: RunFolder) -> tuple[str, dict[str, Any]]:
     return name, table
 
 
-def _page(runs: Sequence[RunFolder], labels: Sequence[str], width: int, curves: bool) -> str:
+def _page(sections: Sequence[Section], several: dict[str, Any] | None) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -107,11 +109,10 @@ def _page(runs: Sequence[RunFolder], labels: Sequence[str], width: int, curves: 
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["safe_svg"] = Markup
-    sections = [_section(run, label, place, width, curves) for place, (run, label) in enumerate(_titled(runs, labels))]
-    several = _comparison(runs, labels) if len(runs) > 1 else None
+    # For markup that this package made itself, with every name in it escaped.
+    environment.filters["trusted"] = Markup
     return environment.get_template("template.html").render(
-        sections=sections, several=several, wording=wording, sentences=sentences, swatch=swatch, labels=LABELS
+        sections=sections, several=several, wording=wording, sentences=sentences, swatch=swatch
     )
 
 
@@ -129,23 +130,20 @@ def _comparison(runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, A
     """The table of methods and the figure of Dice against bytes."""
     summaries = [(label, run.summary) for label, run in zip(labels, runs, strict=True)]
     cases = [run.cases or () for run in runs]
-    points = [
-        (entry.label, (entry.up_bytes or 0) + (entry.down_bytes or 0) or None, entry.mean.mean)
-        for entry in compare_runs(summaries)
-    ]
+    points = [(entry.label, entry.moved_bytes, entry.mean.mean) for entry in compare_runs(summaries)]
     table = compare(summaries, cases)
-    return {"table": to_html(table), "notes": table.notes, "figure": figures.dice_against_bytes(points)}
+    verdicts = [f"{cells[0].text}: {cells[-1].text}." for cells in table.rows]
+    figure = figures.dice_against_bytes(points)
+    return {"table": to_html(table), "notes": table.notes, "verdicts": verdicts, "figure": figure}
 
 
-def _section(run: RunFolder, label: str, place: int, width: int, curves: bool) -> Section:
+def _section(run: RunFolder, label: str, place: int) -> Section:
+    """One run with its curves, yet without its case pictures, whose size is not known before the page's is."""
     summary, anchor = run.summary, f"run{place}"
+    # Titles become ids, which must differ between runs of one page.
     chosen, name = summary.get("selected_round"), f"{label} ({anchor})" if place else label
-    pictures = {
-        site: _site_pictures(files, width, f"{anchor}-{i}") for i, (site, files) in enumerate(run.pictures.items())
-    }
-    shown = [*sentences.unseen(summary), *sentences.undefined(summary), *sentences.doubts(summary)]
-    left_out = "Pictures were left out to keep this file small." if run.pictures and not width else ""
-    left_out += " Curves were left out as well." if run.rounds and not curves else ""
+    validation = figures.validation_curves(run.rounds, chosen, name)
+    traffic, counts = figures.traffic(run.rounds, name), figures.parameters(summary.get("parameters") or {}, name)
     return Section(
         label=label,
         anchor=anchor,
@@ -153,30 +151,42 @@ def _section(run: RunFolder, label: str, place: int, width: int, curves: bool) -
         overview=to_html(overview(summary)),
         results=to_html(results(summary)),
         worst=sentences.worst(summary),
-        facts=shown,
-        curves=_drawn(
-            figures.validation_curves(run.rounds, chosen, name),
-            figures.loss_curves(run.rounds, chosen, name),
-            show=curves,
-        ),
+        facts=[*sentences.unseen(summary), *sentences.undefined(summary)],
+        doubts=sentences.doubts(summary),
+        curves=_drawn(validation, figures.loss_curves(run.rounds, chosen, name)),
         failures=sentences.failures(run.rounds),
-        bytes=_drawn(
-            figures.traffic(run.rounds, name), figures.parameters(summary.get("parameters") or {}, name), show=curves
-        ),
-        router=_drawn(figures.router_use(run.router or {}, name), show=curves),
-        pictures=pictures if width else {},
+        bytes=_drawn(traffic, counts),
+        router=_drawn(figures.router_use(run.router or {}, name)),
+        pictures={},
         missing=sentences.missing(run),
-        left_out=left_out.strip(),
+        left_out="",
         environment=_flat(run.environment or {}),
     )
 
 
-def _drawn(*pictures: Picture | None, show: bool) -> list[Picture]:
-    return [picture for picture in pictures if picture is not None and show]
+def _drawn(*pictures: Picture | None) -> list[Picture]:
+    return [picture for picture in pictures if picture is not None]
 
 
-def _site_pictures(files: Sequence[tuple[str, Path]], width: int, prefix: str) -> list[CasePicture]:
-    return [case_picture(path, kind, width, f"{prefix}-{kind}") for kind, path in files] if width else []
+def _detailed(section: Section, width: int, curves: bool) -> Section:
+    """The section with pictures of at most `width` pixels (0: none), and without its figures if so asked."""
+    gone = [
+        name for name, lost in (("Case pictures", section.run.pictures and not width), ("Figures", not curves)) if lost
+    ]
+    bare: dict[str, Any] = {} if curves else {"curves": [], "bytes": [], "router": []}
+    return replace(
+        section,
+        pictures=_case_pictures(section, width) if width else {},
+        left_out=f"{wording.listed(gone)} were left out to keep this file small." if gone else "",
+        **bare,
+    )
+
+
+def _case_pictures(section: Section, width: int) -> dict[str, list[CasePicture]]:
+    return {
+        site: [case_picture(path, kind, width, f"{section.anchor}-{place}-{kind}") for kind, path in files]
+        for place, (site, files) in enumerate(section.run.pictures.items())
+    }
 
 
 def _flat(table: dict[str, Any], above: str = "") -> list[tuple[str, str]]:

@@ -76,7 +76,7 @@ def to_latex(table: Table) -> str:
     def line(texts: Sequence[str]) -> str:
         return "    " + " & ".join(texts) + r" \\"
 
-    numeric = [any(isinstance(cells[i].value, float | int) for cells in table.rows) for i in range(len(table.columns))]
+    numeric = [any(_is_number(cells[i]) for cells in table.rows) for i in range(len(table.columns))]
     rows = [line([rf"\textbf{{{_tex(c.text)}}}" if c.strong else _tex(c.text) for c in row]) for row in table.rows]
     return "\n".join(
         [
@@ -98,7 +98,8 @@ def to_latex(table: Table) -> str:
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$", "\u00a0": "~",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$",
+    "\u00a0": "~",
 }  # fmt: skip
 
 
@@ -108,7 +109,11 @@ def _tex(text: str) -> str:
 
 def to_html(table: Table) -> str:
     """A `<table>` with a caption and scoped headings; its first column names the row. Every text is escaped."""
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for _, title in table.columns)
+    right = [i > 0 and any(_is_number(cells[i]) for cells in table.rows) for i in range(len(table.columns))]
+    kinds = [' class="number"' if one else "" for one in right]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(title)}</th>' for kind, (_, title) in zip(kinds, table.columns, strict=True)
+    )
     body = "".join(f"<tr>{''.join(_html_cell(i, cell) for i, cell in enumerate(cells))}</tr>\n" for cells in table.rows)
     caption = f"<caption><span>{escape(table.caption)}</span></caption>"
     return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
@@ -118,5 +123,8 @@ def _html_cell(place: int, cell: Cell) -> str:
     text = f"<strong>{escape(cell.text)}</strong>" if cell.strong else escape(cell.text)
     if place == 0:
         return f'<th scope="row">{text}</th>'
-    number = isinstance(cell.value, float | int) or cell.value is None
-    return f'<td class="number">{text}</td>' if number else f"<td>{text}</td>"
+    return f'<td class="number">{text}</td>' if _is_number(cell) or cell.value is None else f"<td>{text}</td>"
+
+
+def _is_number(cell: Cell) -> bool:
+    return isinstance(cell.value, float | int)

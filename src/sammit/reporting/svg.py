@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,12 @@ def add_legend(figure: Figure, axes: Axes) -> None:
     )  # fmt: skip
 
 
+def plain(name: str) -> str:
+    """A name as a label: a dollar sign is no formula, and a leading underscore does not hide it from the legend."""
+    name = name.replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
 def ink() -> str:
     """The colour that becomes the page's text colour."""
     return _INK
@@ -93,7 +100,10 @@ def to_picture(figure: Figure, title: str, alt: str) -> Picture:
 
     text = io.StringIO()
     # Text stays text: small files, and the page's own font. A fixed salt makes ids repeatable.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}):
+    settings = {"svg.fonttype": "none", "svg.hashsalt": title, "font.family": "sans-serif"}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # The reader's browser has the letters that matplotlib's own font may lack.
+        warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(text, format="svg", metadata={"Date": None})
     return Picture(title, _for_page(text.getvalue(), title, alt), alt)
 

@@ -1,0 +1,135 @@
+"""The report: one file, nothing from the network, everything said."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sammit.errors import UserError
+from sammit.reporting import html
+from sammit.reporting.folder import read_run
+from sammit.reporting.html import run_labels, write_report
+
+from .fake import FakeRun, make_run
+
+SMALL = FakeRun(rounds=3, cases=8, side=40, personal=False, distances=False)
+
+
+class Page(HTMLParser):
+    """Tags that are open, ids, addresses, headings."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.levels: list[int] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        self.ids += [known["id"]] if known.get("id") else []
+        self.addresses += [known[name] or "" for name in ("src", "href", "xlink:href") if name in known]
+        self.levels += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        if tag not in ("meta", "br", "link", "img"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if self.open and self.open[-1] == tag:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def checked(path: Path) -> str:
+    """The text of a report that is well-formed, self-contained and not too large."""
+    text = path.read_text()
+    page = Page(text)
+    assert page.open == [] and len(page.ids) == len(set(page.ids))
+    assert all(address.startswith(("#", "data:image/")) for address in page.addresses)
+    assert not re.search(r"url\((?!#)|@import|<script|<link", text)
+    assert {a[1:] for a in page.addresses if a.startswith("#")} <= set(page.ids)
+    assert page.levels[0] == 1 and all(b - a <= 1 for a, b in zip(page.levels, page.levels[1:], strict=False))
+    assert len(text.encode()) <= html.LARGEST
+    return text
+
+
+def test_one_run(full_run: Path, tmp_path: Path) -> None:
+    write_report([full_run], tmp_path / "report.html")
+    text = checked(tmp_path / "report.html")
+    for said in ("The worst site is REFUGE", "HD95 is undefined for 1 score", "Few test patients", "Router use",
+                 "no answer within 600 s", "hashes.weights", "Effective configuration"):  # fmt: skip
+        assert said in text
+    assert text.count("data:image/jpeg") == 12
+
+
+def test_reports_of_equal_runs_are_equal(full_run: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        write_report([full_run], tmp_path / name)
+    assert (tmp_path / "a.html").read_text() == (tmp_path / "b.html").read_text()
+
+
+def test_a_deployed_server_shows_tables_and_curves(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "server", SMALL, pictures=False, router=False)
+    (folder / "cases.csv").unlink()
+    write_report([folder], tmp_path / "report.html")
+    text = checked(tmp_path / "report.html")
+    assert "no per-case rows" in text and "no case pictures" in text and "Training loss" in text
+
+
+def test_a_bare_summary_is_enough(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "bare", replace(SMALL, unseen=("REFUGE",)), pictures=False, router=False)
+    for name in ("cases.csv", "config.toml", "environment.json", "rounds.jsonl"):
+        (folder / name).unlink()
+    write_report([folder], tmp_path / "report.html")
+    text = checked(tmp_path / "report.html")
+    assert "REFUGE took no part in the training. How it was judged: judged with the global model" in text
+
+
+def test_several_runs_are_compared(full_run: Path, tmp_path: Path) -> None:
+    others = [
+        make_run(tmp_path / f"avg{seed}", replace(SMALL, method="fedavg", gain=-0.05, seed=seed), router=False)
+        for seed in (0, 1)
+    ]
+    write_report([full_run, *others], tmp_path / "report.html")
+    text = checked(tmp_path / "report.html")
+    assert "Comparison of 3 runs" in text and "fedavg: lower (p" in text and "fedavg, seed 1" in text
+    assert "Mean Dice against bytes" in text
+
+
+def test_names_cannot_break_the_page(tmp_path: Path) -> None:
+    odd = replace(SMALL, sites=("<script>alert(1)</script>", 'A"&B'), method="<i>m")
+    folder = make_run(tmp_path / "odd", odd, pictures=False)
+    write_report([folder], tmp_path / "report.html")
+    assert "<i>" not in checked(tmp_path / "report.html")
+
+
+def test_a_large_report_gives_up_pictures_before_it_grows(
+    full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html, "LARGEST", 140_000)
+    write_report([full_run], tmp_path / "report.html")
+    assert "Case pictures were left out to keep this file small." in (tmp_path / "report.html").read_text()
+
+
+def test_labels_tell_recipes_apart_but_not_seeds(tmp_path: Path) -> None:
+    fakes = [SMALL, replace(SMALL, seed=1), replace(SMALL, name="long", rounds=4), replace(SMALL, method="ditto")]
+    runs = [read_run(make_run(tmp_path / str(i), fake, pictures=False)) for i, fake in enumerate(fakes)]
+    assert run_labels(runs[:2]) == ["pfedsam", "pfedsam"]
+    assert run_labels(runs) == ["pfedsam (fake)", "pfedsam (fake)", "pfedsam (long)", "ditto"]
+    same_name = read_run(make_run(tmp_path / "other", replace(SMALL, rounds=5), pictures=False))
+    assert run_labels([runs[0], same_name]) == ["pfedsam (0)", "pfedsam (other)"]
+
+
+def test_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no runs"):
+        write_report([], tmp_path / "report.html")
+    with pytest.raises(UserError, match="no such run folder"):
+        write_report([tmp_path / "nowhere"], tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
