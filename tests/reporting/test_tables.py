@@ -41,7 +41,7 @@ def test_seeds_of_a_label_are_averaged_by_hand() -> None:
     assert table.cell("m", "dice_mean").strong and not table.cell("other", "dice_mean").strong
     assert table.cell("m", "shared_parameters").text == "1.5\u00a0k"
     assert table.cell("m", "up_bytes_per_site_round").text == "–"
-    assert table.cell("other", "p_holm").text == "not tested: no cases in common"
+    assert table.cell("other", "p_holm").text == "not tested, as no cases are in common"
 
 
 def test_a_site_that_a_run_lacks_stays_empty() -> None:

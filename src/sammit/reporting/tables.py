@@ -76,7 +76,7 @@ def verdict(entry: Compared) -> str:
     if entry.best:
         return "best mean"
     if entry.p is None or entry.difference is None:
-        return "not tested: no cases in common"
+        return "not tested, as no cases are in common"
     if entry.p >= ALPHA:
         return f"difference not significant ({wording.p_value(entry.p)})"
     return f"{'lower' if entry.difference.mean < 0 else 'higher'} ({wording.p_value(entry.p)})"
@@ -97,8 +97,9 @@ def _notes(entries: Sequence[Compared]) -> tuple[str, ...]:
 
 def overview(summary: Mapping[str, Any]) -> Table:
     """One run: a row for each site with the reported model's Dice and IoU over structures, then their means."""
-    columns = [("site", "Site"), ("reported", "Reported model"), ("cases", "Cases"), ("patients", "Patients")]
-    columns += [("dice", "Dice"), ("iou", "IoU")]
+    # Scores stand next to the name, where a phone shows them without scrolling.
+    columns = [("site", "Site"), ("dice", "Dice"), ("iou", "IoU")]
+    columns += [("reported", "Reported model"), ("cases", "Cases"), ("patients", "Patients")]
     rows = [_overview_row(site, entry) for site, entry in summary["sites"].items()]
     rows += [_overview_row(f"{site} (unseen)", entry) for site, entry in (summary.get("unseen") or {}).items()]
     blank = [Cell("", "")] * 3
@@ -107,14 +108,14 @@ def overview(summary: Mapping[str, Any]) -> Table:
             scores = [
                 Cell(wording.score(summary[key][m]), summary[key][m], strong=key == "mean") for m in ("dice", "iou")
             ]
-            rows.append((Cell(name, name, strong=key == "mean"), *blank, *scores))
+            rows.append((Cell(name, name, strong=key == "mean"), *scores, *blank))
     return Table("Test part, mean over structures.", tuple(columns), tuple(rows))
 
 
 def _overview_row(site: str, entry: Mapping[str, Any]) -> tuple[Cell, ...]:
     numbers = [Cell(str(entry[name]), entry[name]) for name in ("cases", "patients")]
     scores = [Cell(wording.score(entry[name]), entry[name]) for name in ("dice", "iou")]
-    return Cell(site, site), Cell(entry["reported"], entry["reported"]), *numbers, *scores
+    return Cell(site, site), *scores, Cell(entry["reported"], entry["reported"]), *numbers
 
 
 def results(summary: Mapping[str, Any]) -> Table:
