@@ -60,7 +60,7 @@ class SiteScores:
         for rank, name in chosen.items():
             scored = next(score_cases(model, self.site, [cases[name]], self.view, self.device))
             self.pictures.setdefault(rank, self._base(cases[name], scored))[which] = _small(_shown(scored, scored.found))
-            self.pictures[rank][f"dice_{which}"] = np.float32(scored.dice)
+            self.pictures[rank]["dice"] = np.append(self.pictures[rank]["dice"], scored.dice)
 
     def _base(self, case: Case, scored: Scored) -> dict[str, Any]:
         image = _shown(scored, scored.loaded.image)
@@ -70,6 +70,7 @@ class SiteScores:
             "truth": _small(_shown(scored, scored.loaded.truth)),
             "case": np.array(case.name),
             "structures": np.array(self.site.structures),
+            "dice": np.zeros(0),  # one for each model, in the order in which they are added
         }
 
     def write(self, folder: Path) -> None:
