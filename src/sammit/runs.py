@@ -13,7 +13,7 @@ from typing import Any
 
 from sammit.config import Experiment, experiment_from, read_toml, to_toml
 from sammit.errors import UserError
-from sammit.files import write_atomically
+from sammit.files import is_draft, write_atomically
 from sammit.vocabulary import State
 
 LIBRARIES = ("sammit", "torch", "transformers", "monai", "numpy", "safetensors")
@@ -37,8 +37,7 @@ class RunFolder:
         Raises:
             UserError: the folder holds something already, or cannot be written.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path}: is not empty; choose another --out, or add --resume to go on with the run in it")
+        refuse_used(path)
         write_atomically(path / "config.toml", to_toml(experiment))
         return cls(path, experiment)
 
@@ -63,12 +62,41 @@ class RunFolder:
         write_atomically(self.path / name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> Any:
-        """The value in the file `name`."""
-        return json.loads((self.path / name).read_text(encoding="utf-8"))
+        """The value in the file `name`; raises UserError where it is missing or damaged."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.path / name}: is missing or damaged ({error}); restore it from the run") from None
 
     def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write one JSON object a line."""
         write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def refuse_used(path: Path) -> None:
+    """Raise UserError where a new run cannot go: something is there, or the path leads through a file."""
+    over = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not over.is_dir():
+        raise UserError(f"{over}: is a file; choose another --out")
+    if path.exists() and not all(is_draft(file) for file in path.iterdir()):
+        raise UserError(f"{path}: is not empty; choose another --out, or add --resume to go on with the run in it")
+
+
+def died_at_first_write(path: Path) -> bool:
+    """Whether a run was started in `path` and killed before it had written anything whole."""
+    return path.is_dir() and any(path.iterdir()) and all(is_draft(file) for file in path.iterdir())
+
+
+def apart(state: State) -> State:
+    """The same tensors on the CPU, each contiguous and in memory of its own, as safetensors wants them."""
+    seen: set[int] = set()
+    result: State = {}
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        result[name] = tensor.clone() if place in seen else tensor
+        seen.add(place)
+    return result
 
 
 def write_state(path: Path, state: State, facts: Mapping[str, Any]) -> None:
@@ -81,7 +109,7 @@ def write_state(path: Path, state: State, facts: Mapping[str, Any]) -> None:
     """
     from safetensors.torch import save_file
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    tensors = apart(state)
     write_atomically(path, lambda draft: save_file(tensors, draft, {"facts": json.dumps(facts)}))
 
 
@@ -99,6 +127,20 @@ def read_state(path: Path) -> tuple[State, dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: is missing or damaged ({error}); restore it or start the run anew") from None
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts of what `write_state` wrote, without its tensors; empty where there is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {}).get("facts", "{}"))
+            return facts
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{path}: is damaged ({error}); restore it or start the run anew") from None
 
 
 def environment(experiment: Experiment) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sammit.federation.rounds import Progress
+from sammit.files import write_atomically
 from sammit.models.weights import base_hash
 from sammit.reporting.cases import CaseScore, read_cases, write_cases
 from sammit.reporting.summary import Facts, summarise
@@ -29,9 +30,7 @@ def collect(
         if (own / "router.json").is_file():
             router[site.name] = json.loads((own / "router.json").read_text())
         for picture in sorted((own / "pictures").glob("*.npz")):
-            target = folder.path / "pictures" / site.name / picture.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, target)
+            write_atomically(folder.path / "pictures" / site.name / picture.name, picture.read_bytes())
     write_cases(folder.path / "cases.csv", rows)
     if router:
         folder.write_json("router.json", router)
@@ -64,7 +63,7 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
     return Facts(
         experiment.method.name,
         experiment.model.name,
-        experiment.name,
+        Path(experiment.data.root).name,
         experiment.evaluation.protocol,
         experiment.seed,
         experiment.training.rounds,

@@ -26,6 +26,9 @@ def refusal(reply: Reply, round_index: int, template: State, declared: Sequence[
         return f"sent an update for round {reply.round}"
     if reply.samples < 1:
         return f"claims {reply.samples} samples"
+    odd = [name for name, value in reply.metrics.items() if not isinstance(value, int | float)]
+    if odd:
+        return f"sent the metric '{odd[0]}', which is no number"
     return _names(reply, template) or _shapes(reply, template) or _extras(reply, declared) or _finite(reply)
 
 

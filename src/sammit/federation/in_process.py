@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 
+from sammit.errors import UserError
 from sammit.federation.messages import decode, encode
 from sammit.federation.rounds import Delivery
 from sammit.federation.worker import Worker
+from sammit.files import FullDisk
 from sammit.vocabulary import Failure, Order, Reply
 
 log = logging.getLogger(__name__)
@@ -27,10 +29,17 @@ class InProcess:
             yield Delivery(decode(up), len(down), len(up))
 
     def _answer(self, order: Order) -> Reply:
-        """A worker's reply; what it raises becomes a Failure, so that one site cannot stop the others."""
+        """A worker's reply; what it raises becomes a Failure, so that one site cannot stop the others.
+
+        Raises:
+            FullDisk: all sites of this process share the disk, so no other site would fare better.
+        """
         try:
             return self.workers[order.site].handle(order)
+        except FullDisk:
+            raise
         except Exception as error:
             log.debug("site %s", order.site, exc_info=True)
-            reason = " ".join(str(error).split()) or type(error).__name__
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            reason = " ".join(f"{kind}{error}".split())
             return Failure(order.site, order.round, reason)

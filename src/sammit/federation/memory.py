@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sammit.runs import read_state, write_state
+from sammit.errors import UserError
+from sammit.files import flush_folder
+from sammit.runs import read_facts, read_state, write_state
 from sammit.vocabulary import Order, State
 
 
@@ -27,24 +29,32 @@ class PrivateMemory:
         self.folder = folder
 
     def settle(self, order: Order) -> None:
-        """Commit the staged state if `order` says that its round was accepted; forget it if not."""
+        """Commit the staged state if `order` says that its round was accepted; forget it if not.
+
+        Raises:
+            UserError: the server took an update whose private half is not here.
+        """
         staged = self._path("staged")
-        if not staged.is_file():
-            return
-        _, facts = read_state(staged)
-        if facts["round"] == order.accepted and facts["origin"] == order.origin:
+        facts = read_facts(staged)
+        if facts and facts["round"] == order.accepted and facts["origin"] == order.origin:
             staged.replace(self._path("committed"))
-        elif order.kind == "train":
+            flush_folder(self.folder)
+        elif facts and order.kind == "train":
             staged.unlink()
+        held = read_facts(self._path("committed"))
+        if order.accepted >= 0 and (held.get("round"), held.get("origin")) != (order.accepted, order.origin):
+            raise UserError(
+                f"the private state of round {order.accepted} is not in the site's folder; restore the folder, "
+                "or start the run anew"
+            )
 
     def stage(self, state: State, round_index: int, origin: str) -> None:
         """Keep a round's private state until the server is known to have taken the round."""
         write_state(self._path("staged"), state, {"round": round_index, "origin": origin})
 
-    def keep(self) -> None:
-        """Remember the committed state as the best so far."""
-        state, round_index = self.committed()
-        write_state(self._path("kept"), state, {"round": round_index})
+    def keep(self, round_index: int) -> None:
+        """Remember the committed state as the best so far, that of `round_index`; it is older where the site failed."""
+        write_state(self._path("kept"), self.committed()[0], {"round": round_index})
 
     def committed(self) -> tuple[State, int]:
         """The committed state and its round; empty and -1 before the first."""

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from sammit.methods.state import with_prefix, without_prefix
+from sammit.runs import apart
 from sammit.vocabulary import Done, Failure, Judgement, Order, Reply, State, Update
 
 KINDS: dict[str, type] = {kind.__name__: kind for kind in (Order, Update, Judgement, Done, Failure)}
@@ -23,10 +24,10 @@ def encode(message: Order | Reply) -> bytes:
     plain: dict[str, Any] = {}
     for name, value in vars(message).items():
         if name in ("tensors", "extras"):
-            state |= with_prefix(name, {key: tensor.contiguous() for key, tensor in value.items()})
+            state |= with_prefix(name, value)
         else:
             plain[name] = dict(value) if isinstance(value, dict) else value
-    return save(state, {"message": json.dumps({"is": type(message).__name__, **plain})})
+    return save(apart(state), {"message": json.dumps({"is": type(message).__name__, **plain})})
 
 
 def decode(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -125,14 +126,14 @@ class Rounds:
 
     def _accepted(self, orders: Sequence[Order], line: dict[str, Any], taken: list[str]) -> Iterator[Update]:
         """The round's sound updates in site order; the others become failures of the log's line."""
-        for delivery in in_site_order(self.transport.exchange(orders), [order.site for order in orders]):
+        for delivery in self._exchange(orders):
             reply = delivery.reply
             line["down_bytes"][reply.site], line["up_bytes"][reply.site] = delivery.down_bytes, delivery.up_bytes
             reason = refusal(reply, line["round"], self.template, self.method.extras_up)
             if reason or not isinstance(reply, Update):
                 line["failed"][reply.site] = reason
                 continue
-            line["loss"][reply.site] = reply.metrics.get("loss")
+            line["loss"][reply.site] = _finite(reply.metrics.get("loss"))
             line["steps"][reply.site] = reply.metrics.get("steps")
             taken.append(reply.site)
             yield reply
@@ -174,7 +175,7 @@ class Rounds:
         mark = fingerprint(shared)
         orders = [replace(self._order(progress, site, "evaluate", index, shared, mark), part=part) for site in sites]
         found = {}
-        for delivery in in_site_order(self.transport.exchange(orders), sites):
+        for delivery in self._exchange(orders):
             reply = delivery.reply
             if isinstance(reply, Failure):
                 raise UserError(f"site '{reply.site}' could not be scored: {reply.reason}")
@@ -185,9 +186,12 @@ class Rounds:
     def _tell_sites(self, progress: Progress, kind: Any, index: int, shared: State) -> None:
         mark = fingerprint(shared)
         orders = [self._order(progress, site, kind, index, shared, mark) for site in self.train_sites]
-        for delivery in self.transport.exchange(orders):
+        for delivery in self._exchange(orders):
             if isinstance(delivery.reply, Failure):
                 raise UserError(f"site '{delivery.reply.site}' failed to {kind}: {delivery.reply.reason}")
+
+    def _exchange(self, orders: Sequence[Order]) -> Iterator[Delivery]:
+        return in_site_order(self.transport.exchange(orders), orders)
 
     def _train_order(self, progress: Progress, site: str, marks: _Marks) -> Order:
         tensors, extras = self.method.orders(progress.server, site)
@@ -209,13 +213,24 @@ class _Marks:
         return self._mark if tensors is self._shared else fingerprint(tensors)
 
 
-def in_site_order(deliveries: Iterable[Delivery], sites: Sequence[str]) -> Iterator[Delivery]:
-    """Deliveries in the order of `sites`; one that comes early waits for those before it."""
+def in_site_order(deliveries: Iterable[Delivery], orders: Sequence[Order]) -> Iterator[Delivery]:
+    """One delivery for each order, in the orders' sequence, whatever the order of arrival.
+
+    One that comes early waits for those before it; a site that never answers gets a Failure; what nobody asked for,
+    or a second answer, is dropped.
+    """
     waiting: dict[str, Delivery] = {}
-    order = iter(sites)
-    due = next(order, None)
+    left = {order.site: order for order in orders}
     for delivery in deliveries:
-        waiting[delivery.reply.site] = delivery
-        while due in waiting:
+        if delivery.reply.site in left:
+            waiting.setdefault(delivery.reply.site, delivery)
+        while left and (due := next(iter(left))) in waiting:
+            del left[due]
             yield waiting.pop(due)
-            due = next(order, None)
+    for site, order in left.items():
+        yield waiting.get(site) or Delivery(Failure(site, order.round, "did not answer"), 0, 0)
+
+
+def _finite(value: float | None) -> float | None:
+    """The number, or None where it is NaN or infinite: JSON knows neither."""
+    return value if value is not None and isfinite(value) else None

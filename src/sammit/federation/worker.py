@@ -10,12 +10,13 @@ from time import perf_counter
 from torch import nn
 
 from sammit.config import Experiment
+from sammit.errors import UserError
 from sammit.federation.guard import check_declared
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.scoring import SiteScores
 from sammit.geometry import View
 from sammit.methods.base import Method, Outcome, Which, Work
-from sammit.methods.state import put, take, with_prefix
+from sammit.methods.state import first_not_finite, put, take, with_prefix
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
@@ -68,7 +69,7 @@ class Worker:
         if order.kind == "evaluate":
             return self._evaluate(order)
         if order.kind == "keep":
-            self.memory.keep()
+            self.memory.keep(order.round)
         else:
             self._finish(order)
         return Done(self.site.name, order.round)
@@ -106,7 +107,10 @@ class Worker:
 
     def _private(self, outcome: Outcome, personal: State) -> State:
         check_declared(outcome.private, self.method.site_state, "a site's state")
-        return {**outcome.private, **with_prefix("personal", personal)}
+        private = {**outcome.private, **with_prefix("personal", personal)}
+        if first_not_finite(private):  # its name is not told: the reason goes to the server
+            raise UserError("what stays at the site became NaN or infinite; a lower training.lr may help")
+        return private
 
     def _evaluate(self, order: Order) -> Judgement:
         """Score this site's cases; rows, pictures and router use of the test part stay in the site's folder."""

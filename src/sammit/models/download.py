@@ -67,6 +67,7 @@ def _download(address: str, part: Path, known: Checkpoint, progress: Progress | 
         try:
             done = _attempt(address, part, progress)
         except HTTPError as error:
+            error.close()
             raise UserError(
                 f"{address}: the server answered {error.code} {error.reason}: {by_hand(known, part.parent)}"
             ) from None
@@ -91,6 +92,7 @@ def _attempt(address: str, part: Path, progress: Progress | None) -> bool:
     except HTTPError as error:
         # 416: there is nothing beyond what is here; the checksum decides whether that is the file.
         if start and error.code == 416:
+            error.close()
             return True
         raise
     with answer:
