@@ -55,6 +55,7 @@ class DataConfig:
         _need(len(self.window) in (0, 2), "data.window", "two numbers, low and high")
         _need(not self.window or self.window[0] < self.window[1], "data.window", "low below high")
         _need(len(self.spacing) in (0, 3), "data.spacing", "three numbers, mm: slice, row, column")
+        _need(all(side > 0 for side in self.spacing), "data.spacing", "three numbers above 0")
         _need(len(self.split) == 3 and min(self.split) > 0, "data.split", "three positive shares: train, val, test")
         _need(abs(sum(self.split) - 1) < 1e-6, "data.split", "three shares that sum to 1")
         try:
@@ -100,6 +101,7 @@ class TrainingConfig:
     local_epochs: float = 1.0
     batch_size: int = 8
     optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    momentum: float = 0.9  # of sgd; 0: plain steps
     lr: float = 1e-3  # peak rate of decoder and encoder
     adapter_lr: float = 0.0  # peak rate of adapters; 0: lr
     weight_decay: float = 0.01
@@ -121,11 +123,15 @@ class TrainingConfig:
         _need(self.local_steps >= 0, "training.local_steps", "0 or more")
         _need(self.local_steps > 0 or self.local_epochs > 0, "training.local_epochs", "above 0")
         _need(self.batch_size >= 1, "training.batch_size", "at least 1")
+        _need(0 <= self.momentum < 1, "training.momentum", "at least 0 and below 1")
         _need(self.lr > 0, "training.lr", "above 0")
         _need(self.adapter_lr >= 0, "training.adapter_lr", "0 or more")
         _need(0 <= self.warmup < 1, "training.warmup", "at least 0 and below 1")
         _need(self.clip >= 0 and self.weight_decay >= 0, "training.clip and weight_decay", "0 or more")
+        _need(self.dice_weight >= 0 and self.bce_weight >= 0, "training.dice_weight and bce_weight", "0 or more")
         _need(self.dice_weight + self.bce_weight > 0, "training.dice_weight + bce_weight", "above 0")
+        _need(self.pos_weight > 0, "training.pos_weight", "above 0")
+        _need(self.threads >= 0, "training.threads", "0 (this machine's cores) or more")
         _need(self.min_sites >= 1, "training.min_sites", "at least 1")
 
 
@@ -197,6 +203,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise UserError(f"{where}: must be a table")
         return build(typing.cast(type, hint), value, where)
     if origin is Literal:
+        if isinstance(value, int) and str(value) in arguments:  # axis = 0 for axis = "0"
+            return str(value)
         if value not in arguments:
             raise UserError(f"{where}: '{value}' is none of {', '.join(map(repr, arguments))}")
         return value
@@ -223,17 +231,19 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file; check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a TOML file ({error}): mend that line") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a TOML file") from None
 
 
 def with_settings(table: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     """A copy of `table` with each "TABLE.KEY=VALUE" of `settings` put in; VALUE is TOML, or else plain text.
 
-    Keys of `[method]` other than its own fields are the method's options: `method.shared=full` is
-    `method.options.shared=full`.
+    Keys of `[method]` other than its own fields are the method's options, and sub-tables of `[model]` an adapter's:
+    `method.shared=full` is `method.options.shared=full`, whichever of the two the recipe has.
     """
-    result = _deep_copy(table)
+    result = _with_options(table)
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -242,7 +252,7 @@ def with_settings(table: dict[str, Any], settings: list[str]) -> dict[str, Any]:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        *tables, last = key.strip().split(".")
+        *tables, last = _in_options(key.strip().split("."))
         place = result
         for name in tables:
             place = place.setdefault(name, {})
@@ -261,16 +271,26 @@ def experiment_from(table: dict[str, Any]) -> Experiment:
 
     In `[method]`, every key but `name` is one of the method's options; in `[model]`, a sub-table is an adapter's.
     """
-    table = _deep_copy(table)
-    method = table.get("method", {})
-    if isinstance(method, dict):
-        options = {**method.pop("options", {}), **{k: method.pop(k) for k in list(method) if k != "name"}}
-        table["method"] = {**method, "options": options}
-    model = table.get("model", {})
-    if isinstance(model, dict):
-        options = {**model.pop("options", {}), **{k: model.pop(k) for k, v in list(model.items()) if isinstance(v, dict)}}
-        table["model"] = {**model, "options": options}
-    return build(Experiment, table, "").check()
+    return build(Experiment, _with_options(table), "").check()
+
+
+def _with_options(table: dict[str, Any]) -> dict[str, Any]:
+    """A copy of a recipe's tables with the options of method and adapters where the dataclasses have them."""
+    result = _deep_copy(table)
+    for name in ("method", "model"):
+        if not isinstance(own := result.get(name), dict) or not isinstance(own.get("options", {}), dict):
+            continue  # said by `build`
+        moved = [k for k, v in own.items() if _in_options([name, k, *(["."] if isinstance(v, dict) else [])])[1] != k]
+        if moved:
+            own["options"] = {**own.get("options", {}), **{key: own.pop(key) for key in moved}}
+    return result
+
+
+def _in_options(path: list[str]) -> list[str]:
+    """method.KEY -> method.options.KEY, model.ADAPTER.KEY -> model.options.ADAPTER.KEY; all else as it is."""
+    option = path[0] == "method" and len(path) > 1 and path[1] not in ("name", "options")
+    adapter = path[0] == "model" and len(path) > 2 and path[1] != "options"
+    return [path[0], "options", *path[1:]] if option or adapter else path
 
 
 def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:

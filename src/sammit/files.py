@@ -21,7 +21,7 @@ _MASK = os.umask(0)  # the process's own; it can only be read by setting it
 os.umask(_MASK)
 
 
-class FullDisk(UserError):
+class FullDiskError(UserError):
     """The disk does not take any more. One site's trouble where sites are apart, everyone's on one machine."""
 
 
@@ -82,7 +82,7 @@ def _explain(error: Exception, path: Path) -> Exception:
     text = str(error)
     full = (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "No space left" in text
     if full:
-        return FullDisk(f"the disk is full while writing {path}: free some space, then run again")
+        return FullDiskError(f"the disk is full while writing {path}: free some space, then run again")
     if isinstance(error, PermissionError):
         return UserError(f"no permission to write {path}: choose another folder with --out")
     if isinstance(error, NotADirectoryError | FileExistsError):

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+import click
 import typer
 
 from sammit.cli import data, inspect, run, use, weights
@@ -50,13 +51,20 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except click.exceptions.NoArgsIsHelpError as asked:
+        asked.show()
+        sys.exit(2)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "sammit"
+        typer.echo(f"error: {' '.join(error.format_message().split())} See '{where} --help'", err=True)
+        sys.exit(2)
     except (UserError, OSError) as error:
         if os.environ.get("SAMMIT_DEBUG"):
             raise
         typer.echo(f"error: {' '.join(_text(error).split())}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         typer.echo("stopped; `sammit run ... --resume` goes on from the last round", err=True)
         sys.exit(130)
 

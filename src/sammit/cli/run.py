@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,9 @@ def run(
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would run and what it would cost; start nothing."),
 ) -> None:
     """Train a recipe across the sites of a folder, score it, write a run folder with a report."""
-    if data is not None:
-        settings = [*settings, f"data.root={str(data.absolute())!r}"]
     experiment = load_experiment(recipe, settings)
+    if data is not None:
+        experiment = replace(experiment, data=replace(experiment.data, root=str(data)))
     target = out or Path("runs") / f"{experiment.name}-seed-{experiment.seed}"
     if dry_run:
         _dry_run(experiment)

@@ -9,7 +9,7 @@ from sammit.errors import UserError
 from sammit.federation.messages import decode, encode
 from sammit.federation.rounds import Delivery
 from sammit.federation.worker import Worker
-from sammit.files import FullDisk
+from sammit.files import FullDiskError
 from sammit.vocabulary import Failure, Order, Reply
 
 log = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ class InProcess:
         """A worker's reply; what it raises becomes a Failure, so that one site cannot stop the others.
 
         Raises:
-            FullDisk: all sites of this process share the disk, so no other site would fare better.
+            FullDiskError: all sites of this process share the disk, so no other site would fare better.
         """
         try:
             return self.workers[order.site].handle(order)
-        except FullDisk:
+        except FullDiskError:
             raise
         except Exception as error:
             log.debug("site %s", order.site, exc_info=True)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from sammit import plugins, runs
 from sammit.config import Experiment, build
-from sammit.data.sites import PooledSite, open_sites, pooled
 from sammit.data.site import Site
+from sammit.data.sites import PooledSite, open_sites, pooled
 from sammit.errors import UserError
 from sammit.federation.checkpoint import load_progress, save_progress
 from sammit.federation.collect import collect
 from sammit.federation.in_process import InProcess
+from sammit.federation.inputs import check_inputs, check_sites, going_on, resolved, write_inputs
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Backbone, Worker
+from sammit.files import clear_drafts
 from sammit.methods.base import Method, Server
 from sammit.methods.state import select
 from sammit.models.build import build_model, set_trainable
-from sammit.models.weights import base_hash
 from sammit.runs import RunFolder
 
 Tell = Callable[[dict[str, Any]], None]
@@ -71,14 +72,14 @@ def prepare(experiment: Experiment) -> Prepared:
     """
     import torch
 
-    threads = experiment.training.threads or torch.get_num_threads()
-    experiment = replace(experiment, training=replace(experiment.training, threads=threads))
-    torch.set_num_threads(threads)
+    experiment = resolved(experiment)
+    torch.set_num_threads(experiment.training.threads)
     method = make_method(experiment)
     sites = open_sites(experiment.data, experiment.seed, experiment.evaluation.unseen)
     sources = [site for site in sites if site.name not in experiment.evaluation.unseen]
     if not sources:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
+    check_sites(experiment, method, len(sources))
     model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
     train = experiment.model.train
     if train == "auto":
@@ -100,7 +101,7 @@ def run(experiment: Experiment, out: Path, tell: Tell, resume: bool = False) -> 
     """Train, score and write a run folder.
 
     Args:
-        experiment: what to run; with `resume`, the run folder's own is used instead.
+        experiment: what to run; with `resume` it must be the run folder's own, but that the data may lie elsewhere.
         out: the run folder, empty or missing unless `resume`.
         tell: is called with each finished row of `rounds.jsonl`.
         resume: go on with the run in `out`; a finished one is left as it is.
@@ -108,16 +109,20 @@ def run(experiment: Experiment, out: Path, tell: Tell, resume: bool = False) -> 
     Raises:
         UserError: whatever a person must mend.
     """
-    if resume:
+    if resume and not runs.died_at_first_write(out):
         folder = RunFolder.open(out)
         if folder.finished:
             return folder
-        prepared = prepare(folder.experiment)
+        clear_drafts(out)
+        prepared = prepare(going_on(folder.experiment, experiment, out))
+        check_inputs(folder, prepared)
     else:
+        runs.refuse_used(out)
         prepared = prepare(experiment)
         runs.need_space(out, space_needed(prepared))
         folder = RunFolder.create(out, prepared.experiment)
-        _write_inputs(folder, prepared)
+        clear_drafts(out)
+    write_inputs(folder, prepared)
     return _carry_out(folder, prepared, tell)
 
 
@@ -140,7 +145,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
         prepared.experiment,
         InProcess(workers),
         tuple(site.name for site in prepared.trainers),
-        tuple(site.name for site in judges(prepared)),
+        tuple(site.name for site in prepared.sites),
         template,
         save,
         tell,
@@ -150,19 +155,6 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
     seconds = sum(row["seconds"] for row in progress.log) or perf_counter() - started
     collect(folder, prepared, progress, rounds.selected(progress), seconds, peak_memory())
     return folder
-
-
-def judges(prepared: Prepared) -> list[Site]:
-    """The sites whose test cases are scored: all, but unseen ones where a method has no model for them."""
-    unseen = prepared.experiment.evaluation.unseen
-    if "global" in prepared.method.judged:
-        return prepared.sites
-    if unseen:
-        raise UserError(
-            f"evaluation.unseen: {prepared.experiment.method.name} has no model for a site that takes no part; "
-            "leave evaluation.unseen empty or choose another method"
-        )
-    return prepared.sites
 
 
 def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
@@ -190,16 +182,6 @@ def space_needed(prepared: Prepared) -> int:
     server = 4 * counts["shared"] * 4
     site = 4 * (4 * counts["local"] * 3 + kept * counts["shared"] * (kept > 1)) + 3_000_000
     return server + site * len(prepared.sites) + 4_000_000
-
-
-def _write_inputs(folder: RunFolder, prepared: Prepared) -> None:
-    """What the run starts from: versions, hashes of data and base weights, how each site is read, the split."""
-    facts = runs.environment(prepared.experiment)
-    facts["data"] = {site.name: site.fingerprint() for site in prepared.sites}
-    facts["base_weights"] = base_hash(prepared.backbone.model)
-    folder.write_json("environment.json", facts)
-    folder.write_json("sites.json", {site.name: site.reading() for site in prepared.sites})
-    folder.write_json("splits.json", {site.name: dict(site.parts) for site in prepared.sites})
 
 
 def peak_memory() -> int:

@@ -111,11 +111,12 @@ class Rounds:
         server = self.method.aggregate(progress.server, updates)
         for _ in updates:  # a method that needs no update still leaves every reply looked at
             pass
-        if len(taken) < self.experiment.training.min_sites:
+        needed = min(self.experiment.training.min_sites, len(self.train_sites))  # pooled training has one
+        if len(taken) < needed:
             reasons = "; ".join(f"{site}: {reason}" for site, reason in line["failed"].items())
             raise UserError(
                 f"round {index}: {len(taken)} of {len(orders)} sites answered, "
-                f"training.min_sites is {self.experiment.training.min_sites} ({reasons}); mend the sites, then --resume"
+                f"training.min_sites asks for {needed} ({reasons}); mend the sites, then --resume"
             )
         line["seconds"] = perf_counter() - started
         origins = {order.site: order.fingerprint for order in orders if order.site in taken}

@@ -43,13 +43,14 @@ class Trainer:
             names: what is trained; whole dotted names of parameters.
             training: optimiser, rates, schedule, clipping, precision.
             round_index: 0-based; with `steps` it places each step in the run's schedule.
-            steps: how many steps this stage takes in this round.
+            steps: how many steps this stage takes in this round; 0 for a stage that is left out.
             optimiser_state: what `optimiser_state()` gave after an earlier round, to go on from.
         """
         parameters = dict(model.named_parameters())
         self.model, self.training = model, training
         self.parameters = {name: parameters[name] for name in names}
-        self.round_index, self.steps, self.done = round_index, max(1, steps), 0
+        self.round_index, self.steps, self.done = round_index, steps, 0
+        self.factors = 0.0
         self.optimiser = _optimiser(self.parameters, training)
         self.total = torch.zeros(())
         if optimiser_state:
@@ -76,24 +77,31 @@ class Trainer:
         """Mean objective over the steps so far; 0 before the first."""
         return float(self.total) / max(1, self.done)
 
+    def rate_sum(self, name: str) -> float:
+        """Sum of the rates over the steps so far: under plain SGD, (w_0 - w_T) over it is the mean gradient."""
+        return _peak(self.training, is_adapter(name)) * self.factors
+
     def optimiser_state(self) -> State:
-        """The optimiser's moments as named tensors: "NAME|exp_avg", "NAME|step" and so on."""
+        """The optimiser's moments as named tensors on the CPU: "NAME|exp_avg", "NAME|step" and so on."""
         kept: State = {}
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
-                kept[f"{name}|{key}"] = torch.as_tensor(value).detach().clone()
+                kept[f"{name}|{key}"] = torch.as_tensor(value).detach().to("cpu", copy=True)
         return kept
 
     def _restore(self, state: State) -> None:
         for joined, value in state.items():
             name, _, key = joined.rpartition("|")
             if name in self.parameters:
-                self.optimiser.state[self.parameters[name]][key] = value.clone()
+                parameter = self.parameters[name]
+                device = "cpu" if key == "step" else parameter.device  # where torch's optimisers keep each
+                self.optimiser.state[parameter][key] = value.to(device, copy=True)
 
     def _set_rate(self) -> None:
         """Place this step in the run's schedule."""
-        progress = (self.round_index + (self.done + 0.5) / self.steps) / self.training.rounds
+        progress = (self.round_index + (self.done + 0.5) / max(1, self.steps)) / self.training.rounds
         factor = schedule_factor(progress, self.training)
+        self.factors += factor
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
 
@@ -106,7 +114,8 @@ def fit(trainer: Trainer, batches: Iterable[Batch], objective: Objective) -> flo
 
 
 def schedule_factor(progress: float, training: TrainingConfig) -> float:
-    """The share of the peak rate at `progress` in [0, 1] of the run: linear warm-up, then the schedule's decay."""
+    """The share of the peak rate at `progress` of the run: linear warm-up, then the schedule's decay to 1."""
+    progress = min(progress, 1.0)
     if progress < training.warmup:
         return progress / training.warmup
     if training.schedule == "constant":
@@ -120,12 +129,16 @@ def schedule_factor(progress: float, training: TrainingConfig) -> float:
 def _optimiser(parameters: dict[str, nn.Parameter], training: TrainingConfig) -> torch.optim.Optimizer:
     """The recipe's optimiser with one group for adapters and one for the rest, each with its peak rate."""
     groups = []
-    for adapters, peak in ((False, training.lr), (True, training.adapter_lr or training.lr)):
+    for adapters in (False, True):
         chosen = [p for name, p in parameters.items() if is_adapter(name) == adapters]
-        if chosen:
-            groups.append({"params": chosen, "lr": peak, "peak": peak})
+        groups.append({"params": chosen, "peak": _peak(training, adapters)})
     decay = training.weight_decay
     if training.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=training.lr, momentum=0.9, weight_decay=decay)
+        return torch.optim.SGD(groups, lr=training.lr, momentum=training.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if training.optimiser == "adamw" else torch.optim.Adam
     return kind(groups, lr=training.lr, weight_decay=decay)
+
+
+def _peak(training: TrainingConfig, adapter: bool) -> float:
+    """The peak rate of adapters or of everything else."""
+    return (training.adapter_lr if adapter else 0.0) or training.lr

@@ -17,7 +17,7 @@ def segmentation_loss(
     """dice_weight * soft Dice + bce_weight * binary cross-entropy, in float32.
 
     Args:
-        logits: (B, C, h, w) at any stride; truth and validity are area-averaged to it.
+        logits: (B, C, h, w) at any stride; truth and validity are averaged to it, truth over labelled pixels only.
         batch: truth (B, C, H, W) and validity (B, 1, H, W).
         dice_weight: weight of 1 - Dice, the mean over structures of Dice over the batch's valid pixels.
         bce_weight: weight of the cross-entropy, the mean over valid pixels and structures.
@@ -25,7 +25,8 @@ def segmentation_loss(
     """
     logits = logits.float()
     shape = (logits.shape[-2], logits.shape[-1])
-    truth, valid = resize(batch.truth, shape), resize(batch.valid, shape)
+    valid = resize(batch.valid, shape)
+    truth = resize(batch.truth * batch.valid, shape) / valid.clamp_min(1e-6)
     loss = logits.new_zeros(())
     if bce_weight:
         weight = logits.new_tensor(pos_weight)

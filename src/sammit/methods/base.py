@@ -6,7 +6,8 @@ A round in the order of its hooks, S at the server and H at a hospital:
     S aggregate from updates to the next state    H finish    a last local stage after the last round
     H personal, use, judged                       which models are evaluated, and how each is put together
 
-Before the model is built, `survey` (H) and `plan` (S) may exchange declared statistics.
+Once, before the model is built, `survey` (H) sends declared statistics and `plan` (S) makes of them the effective
+experiment and the server's first memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from sammit.config import TrainingConfig
+from sammit.config import Experiment, TrainingConfig
 from sammit.learning.loop import Trainer, fit, steps_in_round
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.state import WeightedMean, take, with_prefix, without_prefix
@@ -105,9 +106,10 @@ class Method:
     train_default: ClassVar[str] = "adapters"  # what `model.train = "auto"` means where there are adapters
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
     all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
-    judged: ClassVar[tuple[Which, ...]] = ("global",)
+    judged: ClassVar[tuple[Which, ...]] = ("global",)  # the last is the shape the model is left in
     reported: ClassVar[Which] = "global"
     unseen_rule: ClassVar[str] = "the global model"
+    surveyed: ClassVar[tuple[Declared, ...]] = ()
     extras_up: ClassVar[tuple[Declared, ...]] = ()
     extras_down: ClassVar[tuple[Declared, ...]] = ()
     server_state: ClassVar[tuple[Declared, ...]] = ()
@@ -121,12 +123,17 @@ class Method:
     # Before the model is built
 
     def survey(self, site: SiteData) -> State:
-        """Statistics of a site's data that the method needs first, by the names of `extras_up`; none by default."""
+        """Statistics of a site's data that the method needs first, declared in `surveyed`; none by default."""
         return {}
 
-    def plan(self, surveys: Mapping[str, State]) -> dict[str, Any]:
-        """What the server makes of the surveys, for `orders` and the model's builder; nothing by default."""
-        return {}
+    def plan(self, experiment: Experiment, surveys: Mapping[str, State]) -> tuple[Experiment, State]:
+        """What the server makes of all training sites' surveys; the recipe as it is and no memory by default.
+
+        Returns:
+            The effective experiment, from which every site builds its model, and the server's first memory, declared
+            in `server_state`, of which `orders` may send.
+        """
+        return experiment, {}
 
     # What travels
 
@@ -198,4 +205,3 @@ class Method:
     def split(self, work: Work) -> tuple[State, State]:
         """After training: copies of the shared and of the personal tensors in the model."""
         return take(work.model, self.shared_names(work.live)), take(work.model, self.personal_names(work.live))
-

@@ -1,6 +1,6 @@
 """Each site trains alone; nothing is shared. The floor that a federation must beat.
 
-    w_k^{t+1} = local training from w_k^t,     all w_k^0 equal
+w_k^{t+1} = local training from w_k^t,     all w_k^0 equal
 """
 
 from __future__ import annotations

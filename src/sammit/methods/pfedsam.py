@@ -47,7 +47,7 @@ class Options:
 
     shared: Literal["lora", "full"] = "lora"  # full: the encoder is trained and travels too
     decoder: Literal["full", "frozen", "local"] = "full"  # trained and sent, kept as it is, or trained and kept
-    global_share: float = 0.5  # share of a round's steps in the global stage
+    global_share: float = 0.5  # share of a round's steps in the global stage; both get one where there are two
     stage_order: Literal["global_local", "local_global", "interleaved"] = "global_local"
     global_stage_moe: Literal["bypass", "frozen_in_path"] = "bypass"
     kd_direction: Literal["global_to_local", "local_to_global", "mutual", "none"] = "global_to_local"
@@ -63,9 +63,12 @@ class Options:
         """Raise UserError where a value cannot be right."""
         if not 0 <= self.global_share <= 1:
             raise UserError("method.global_share: must be between 0 and 1")
-        if self.kd_temperature <= 0 or min(self.kd_weight, self.balance_weight, self.prox_weight) < 0:
-            raise UserError("method: kd_temperature must be above 0, kd_weight, balance_weight and prox_weight not below")
-        if self.final_local_epochs < 0 or not 0 <= self.ema_decay < 1:
+        weights = (self.kd_weight, self.balance_weight, self.prox_weight)
+        if not self.kd_temperature > 0 or not all(weight >= 0 for weight in weights):
+            raise UserError(
+                "method: kd_temperature must be above 0, kd_weight, balance_weight and prox_weight not below"
+            )
+        if not self.final_local_epochs >= 0 or not 0 <= self.ema_decay < 1:
             raise UserError("method: final_local_epochs must not be below 0, ema_decay must be in [0, 1)")
 
 
@@ -108,15 +111,13 @@ class Method(base.Method):
         """Global and local stage in the order of the options; both stages together take the round's steps."""
         received = copied(work.order.tensors)
         ema = self._ema(work, received)
-        teacher = {"received": received, "trained": None, "ema": ema}[self.options.kd_teacher]
-        global_steps = round(work.steps * self.options.global_share)
-        shared = work.trainer(self.shared_names(work.live), global_steps)
-        local = self._local_trainer(work, work.steps - global_steps)
+        teacher = self._teacher(received, ema)
+        shared_steps = global_steps(work.steps, self.options.global_share)
+        shared = self._trainer(work, "global", shared_steps)
+        local = self._trainer(work, "local", work.steps - shared_steps)
         stages = {
-            "global": lambda: fit(shared, work.batches(global_steps, "global"), self._global_objective(work, received)),
-            "local": lambda: fit(local, work.batches(local.steps, "local"), self._local_objective(work, teacher))
-            if work.steps > global_steps
-            else 0.0,
+            "global": lambda: fit(shared, work.batches(shared.steps, "global"), self._global_objective(work, received)),
+            "local": lambda: fit(local, work.batches(local.steps, "local"), self._local_objective(work, teacher)),
         }
         if self.options.stage_order == "interleaved":
             self._interleave(work, shared, local, received, teacher)
@@ -135,23 +136,28 @@ class Method(base.Method):
 
     def finish(self, work: Work) -> Outcome | None:
         """One more local stage on the final shared tensors, since the experts were fitted to phi_k, not to the mean."""
-        steps = round(work.steps * (1 - self.options.global_share) * self.options.final_local_epochs)
+        local = work.steps - global_steps(work.steps, self.options.global_share)
+        steps = round(local * self.options.final_local_epochs)
         if not steps:
             return None
-        trainer = self._local_trainer(work, steps)
-        teacher = copied(work.order.tensors) if self.options.kd_teacher != "trained" else None
+        trainer = self._trainer(work, "local", steps)
+        received = copied(work.order.tensors)
+        teacher = self._teacher(received, self._ema(work, received))
         fit(trainer, work.batches(steps, "final"), self._local_objective(work, teacher))
         self.use(work.model, "personal")
         private = with_prefix("optimiser", trainer.optimiser_state())
         return Outcome(private, {}, {"loss": trainer.mean_loss, "steps": trainer.done})
 
-    def _local_trainer(self, work: Work, steps: int) -> Trainer:
-        kept = without_prefix("optimiser", work.private)
-        return work.trainer(self.personal_names(work.live), steps, kept)
+    def _trainer(self, work: Work, stage: Literal["global", "local"], steps: int) -> Trainer:
+        """A stage's trainer; the experts' moments are kept from round to round, the shared part's start anew."""
+        names = self.shared_names(work.live) if stage == "global" else self.personal_names(work.live)
+        if steps and not names:
+            mend = "'lora'" if stage == "global" else "'mixture'"
+            raise UserError(f"model.adapter: pfedsam has nothing to train in its {stage} stage; add {mend}")
+        kept = without_prefix("optimiser", work.private) if stage == "local" else None
+        return work.trainer(names, steps, kept)
 
-    def _interleave(
-        self, work: Work, shared: Trainer, local: Trainer, received: State, teacher: State | None
-    ) -> None:
+    def _interleave(self, work: Work, shared: Trainer, local: Trainer, received: State, teacher: State | None) -> None:
         """A step of each stage in turn, on the same batch while both last."""
         outer, inner = self._global_objective(work, received), self._local_objective(work, teacher)
         for index, batch in enumerate(work.batches(max(shared.steps, local.steps), "interleaved")):
@@ -171,7 +177,9 @@ class Method(base.Method):
             loss = self.segmentation(work, logits, batch)
             if self.options.prox_weight:
                 own = dict(work.model.named_parameters())
-                far = torch.stack([(own[name] - start.to(own[name])).square().sum() for name, start in received.items()])
+                far = torch.stack(
+                    [(own[name] - start.to(own[name])).square().sum() for name, start in received.items()]
+                )
                 loss = loss + self.options.prox_weight / 2 * far.sum()
             if self.options.kd_direction in ("local_to_global", "mutual"):
                 teacher = self._teach(work, received | mine, batch, "personal")
@@ -205,6 +213,10 @@ class Method(base.Method):
         weight = kd_weight(self.options.kd_weight, work.order.round / max(1, work.training.rounds))
         return weight * distillation_loss(student, teacher, batch.valid, self.options.kd_temperature)
 
+    def _teacher(self, received: State, ema: State) -> State | None:
+        """The shared tensors that teach the experts; None: those in the model, whatever they are by then."""
+        return {"received": received, "trained": None, "ema": ema}[self.options.kd_teacher]
+
     def _ema(self, work: Work, received: State) -> State:
         """The running average of the received shared tensors; empty unless it is the teacher."""
         if self.options.kd_teacher != "ema":
@@ -212,6 +224,12 @@ class Method(base.Method):
         before = without_prefix("ema", work.private) or received
         decay = self.options.ema_decay
         return {name: decay * before[name] + (1 - decay) * tensor for name, tensor in received.items()}
+
+
+def global_steps(steps: int, share: float) -> int:
+    """Steps of the global stage out of a round's: the share, half rounded up, and no stage with a share left empty."""
+    wanted = int(steps * share + 0.5)
+    return min(max(wanted, 1), steps - 1) if 0 < share < 1 and steps > 1 else wanted
 
 
 def kd_weight(peak: float, progress: float) -> float:

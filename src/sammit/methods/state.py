@@ -64,7 +64,9 @@ class WeightedMean:
         self.weight = 0
 
     def add(self, state: State, weight: int) -> None:
-        """Add one state; all must have the same names."""
+        """Add one state; all must have the same names, or some would be averaged with the wrong weight."""
+        if self._sum.keys() - state.keys() or (self.weight and state.keys() - self._sum.keys()):
+            raise ValueError("states to be averaged must have the same names")
         for name, tensor in state.items():
             part = tensor.double() * weight
             self._sum[name] = self._sum[name] + part if name in self._sum else part
