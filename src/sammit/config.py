@@ -277,20 +277,26 @@ def experiment_from(table: dict[str, Any]) -> Experiment:
 def _with_options(table: dict[str, Any]) -> dict[str, Any]:
     """A copy of a recipe's tables with the options of method and adapters where the dataclasses have them."""
     result = _deep_copy(table)
-    for name in ("method", "model"):
-        if not isinstance(own := result.get(name), dict) or not isinstance(own.get("options", {}), dict):
-            continue  # said by `build`
-        moved = [k for k, v in own.items() if _in_options([name, k, *(["."] if isinstance(v, dict) else [])])[1] != k]
-        if moved:
-            own["options"] = {**own.get("options", {}), **{key: own.pop(key) for key in moved}}
+    for name, own in result.items():
+        if name not in ("method", "model") or not isinstance(own, dict) or not isinstance(own.get("options", {}), dict):
+            continue  # what is wrong of it, `build` says
+        moved = [key for key, value in own.items() if _is_option(name, key, isinstance(value, dict))]
+        options = {**own.pop("options", {}), **{key: own.pop(key) for key in moved}}
+        result[name] = {**own, "options": options}
     return result
 
 
 def _in_options(path: list[str]) -> list[str]:
     """method.KEY -> method.options.KEY, model.ADAPTER.KEY -> model.options.ADAPTER.KEY; all else as it is."""
-    option = path[0] == "method" and len(path) > 1 and path[1] not in ("name", "options")
-    adapter = path[0] == "model" and len(path) > 2 and path[1] != "options"
-    return [path[0], "options", *path[1:]] if option or adapter else path
+    option = len(path) > 1 and _is_option(path[0], path[1], len(path) > 2)
+    return [path[0], "options", *path[1:]] if option else path
+
+
+def _is_option(table: str, key: str, is_table: bool) -> bool:
+    """Whether a key of a recipe's table belongs into its `options`."""
+    return (table == "method" and key not in ("name", "options")) or (
+        table == "model" and is_table and key != "options"
+    )
 
 
 def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:
@@ -313,10 +319,8 @@ def _plain(value: Any) -> Any:
 
 def defaults(kind: type) -> dict[str, Any]:
     """The default of every field of a dataclass, for help texts."""
-    return {
-        f.name: f.default if f.default is not MISSING else f.default_factory()  # type: ignore[misc]
-        for f in fields(kind)
-    }
+    plain = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    return plain | {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
 
 
 def override(config: T, **changes: Any) -> T:

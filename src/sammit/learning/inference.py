@@ -26,7 +26,7 @@ def segment(model: nn.Module, image: NDArray[np.integer], view: View, device: st
     Returns:
         (D, H, W, C) bool: sigmoid above 0.5, that is a logit above 0.
     """
-    return np.stack([mask for mask in segment_slices(model, image, view, device)])
+    return np.stack(list(segment_slices(model, image, view, device)))
 
 
 def segment_slices(

@@ -25,6 +25,7 @@ from sammit.methods.state import WeightedMean, take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, Order, SiteData, State, Update
 
 Which = Literal["global", "personal"]
+Train = Literal["adapters", "decoder", "all"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Outcome:
 class Method:
     """Federated averaging (McMahan et al., 1602.05629); a method overrides what it does otherwise."""
 
-    train_default: ClassVar[str] = "adapters"  # what `model.train = "auto"` means where there are adapters
+    train_default: ClassVar[Train] = "adapters"  # what `model.train = "auto"` means where there are adapters
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
     all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
     judged: ClassVar[tuple[Which, ...]] = ("global",)  # the last is the shape the model is left in

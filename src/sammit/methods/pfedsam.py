@@ -30,7 +30,7 @@ from sammit.errors import UserError
 from sammit.learning.loop import Trainer, fit
 from sammit.learning.losses import distillation_loss
 from sammit.methods import base
-from sammit.methods.base import Outcome, Which, Work
+from sammit.methods.base import Outcome, Train, Which, Work
 from sammit.methods.state import copied, has_component, set_active, take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, State
 
@@ -89,7 +89,7 @@ class Method(base.Method):
         self.options.check()
 
     @property
-    def train_default(self) -> str:  # type: ignore[override]
+    def train_default(self) -> Train:  # type: ignore[override]
         """`shared = "full"` trains the encoder as well."""
         return "all" if self.options.shared == "full" else "adapters"
 

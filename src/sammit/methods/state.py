@@ -65,7 +65,7 @@ class WeightedMean:
 
     def add(self, state: State, weight: int) -> None:
         """Add one state; all must have the same names, or some would be averaged with the wrong weight."""
-        if self._sum.keys() - state.keys() or (self.weight and state.keys() - self._sum.keys()):
+        if self.weight and state.keys() != self._sum.keys():
             raise ValueError("states to be averaged must have the same names")
         for name, tensor in state.items():
             part = tensor.double() * weight
@@ -97,7 +97,7 @@ def set_active(model: nn.Module, component: str, active: bool) -> None:
     """Take the adapters named `component` out of the model's path, or put them back."""
     for name, module in model.named_modules():
         if name.rpartition(".")[2] == component and hasattr(module, "active"):
-            module.active = active  # type: ignore[assignment]
+            module.active = active
 
 
 def squared_norm(state: State) -> Tensor:
