@@ -93,7 +93,11 @@ def _reading(folder: RunFolder, site: str) -> dict[str, Any]:
 
 
 def predict(
-    predictor: Predictor, images: list[Path], out: Path, overlay: bool = False, tell: Callable[[Path], None] | None = None
+    predictor: Predictor,
+    images: list[Path],
+    out: Path,
+    overlay: bool = False,
+    tell: Callable[[Path], None] | None = None,
 ) -> list[Path]:
     """Write a mask for each structure of each image, in the image's own geometry.
 

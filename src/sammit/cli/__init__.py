@@ -72,5 +72,6 @@ def main() -> None:
 def _text(error: Exception) -> str:
     """The system's own complaints need a mend too."""
     if isinstance(error, OSError):
-        return f"{error.filename or 'the system'}: {error.strerror or error}; check the path, its permissions and the disk"
+        where = error.filename or "the system"
+        return f"{where}: {error.strerror or error}; check the path, its permissions and the disk"
     return str(error)

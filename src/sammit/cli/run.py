@@ -90,7 +90,5 @@ def _dry_run(experiment: Experiment) -> None:
 
 def _say_sites(prepared: Prepared) -> None:
     for site in prepared.sites:
-        parts = ", ".join(f"{len(site.cases(part))} {part}" for part in ("train", "val", "test"))  # type: ignore[arg-type]
+        parts = ", ".join(f"{len(site.cases(part))} {part}" for part in ("train", "val", "test"))
         typer.echo(f"site {site.name}: {parts}")
-
-

@@ -4,6 +4,7 @@ when the run goes on.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +24,11 @@ def resolved(experiment: Experiment) -> Experiment:
     """The experiment with threads counted and paths made absolute, so that the run can go on from any folder.
 
     Raises:
-        UserError: a device or a number of threads that cannot be used here.
+        UserError: a device that cannot be used here.
     """
     import torch
 
     training, data, model = experiment.training, experiment.data, experiment.model
-    if training.threads < 0:
-        raise UserError("training.threads: must be 0 (this machine's cores) or more")
     try:
         torch.empty(0, device=training.device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
@@ -58,7 +57,7 @@ def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
 
 def write_inputs(folder: RunFolder, prepared: Prepared) -> None:
     """Versions, hashes of data and base weights, how each site is read, the split; what is there already stays."""
-    recorded = {
+    recorded: dict[str, Callable[[], dict[str, Any]]] = {
         "environment.json": lambda: runs.environment(prepared.experiment) | _hashes(prepared),
         "sites.json": lambda: {site.name: site.reading() for site in prepared.sites},
         "splits.json": lambda: {site.name: dict(site.parts) for site in prepared.sites},

@@ -81,7 +81,7 @@ def prepare(experiment: Experiment) -> Prepared:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
     check_sites(experiment, method, len(sources))
     model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
-    train = experiment.model.train
+    train: str = experiment.model.train
     if train == "auto":
         train = method.train_default if experiment.model.adapter else "all"
     live = [name for name in set_trainable(model, train) if method.trains(name)]

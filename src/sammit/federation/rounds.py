@@ -104,8 +104,15 @@ class Rounds:
         index = progress.round
         marks = _Marks(progress.server.shared)
         orders = [self._train_order(progress, site, marks) for site in self.train_sites]
-        line: dict[str, Any] = {"round": index, "loss": {}, "validation": None, "up_bytes": {}, "down_bytes": {},
-                                "steps": {}, "failed": {}}
+        line: dict[str, Any] = {
+            "round": index,
+            "loss": {},
+            "validation": None,
+            "up_bytes": {},
+            "down_bytes": {},
+            "steps": {},
+            "failed": {},
+        }
         taken: list[str] = []
         updates = self._accepted(orders, line, taken)
         server = self.method.aggregate(progress.server, updates)
@@ -121,8 +128,13 @@ class Rounds:
         line["seconds"] = perf_counter() - started
         origins = {order.site: order.fingerprint for order in orders if order.site in taken}
         return replace(
-            progress, server=server, round=index + 1, judged=False, line=line,
-            accepted={**progress.accepted, **dict.fromkeys(taken, index)}, origins={**progress.origins, **origins},
+            progress,
+            server=server,
+            round=index + 1,
+            judged=False,
+            line=line,
+            accepted={**progress.accepted, **dict.fromkeys(taken, index)},
+            origins={**progress.origins, **origins},
         )
 
     def _accepted(self, orders: Sequence[Order], line: dict[str, Any], taken: list[str]) -> Iterator[Update]:
@@ -153,9 +165,7 @@ class Rounds:
             if mean > best[1] and self.experiment.evaluation.selection == "best":
                 best, best_shared = (index, mean), progress.server.shared
                 self._tell_sites(progress, "keep", index, {})
-        return replace(
-            progress, judged=True, best=best, best_shared=best_shared, log=[*progress.log, line], line={}
-        )
+        return replace(progress, judged=True, best=best, best_shared=best_shared, log=[*progress.log, line], line={})
 
     def selected(self, progress: Progress) -> tuple[int, State]:
         """The reported round and its shared tensors."""

@@ -32,19 +32,19 @@ class SiteScores:
 
     def add(self, which: str, model: nn.Module, part: Part) -> None:
         """Score every case of a part under `model`."""
-        routers = {name: module for name, module in model.named_modules() if hasattr(module, "reset_load")}
+        routers: dict[str, Any] = {
+            name: module for name, module in model.named_modules() if hasattr(module, "reset_load")
+        }
         for module in routers.values():
-            module.reset_load()  # type: ignore[operator]
+            module.reset_load()
         for scored in score_cases(model, self.site, self.site.cases(part), self.view, self.device):
             case = scored.loaded.case
             self._dice.setdefault(which, {})[case.name] = scored.dice
-            self.rows += [
-                {"site": self.site.name, "case": case.name, "patient": case.patient, "structure": s, "model": which, **m}
-                for s, m in scored.scores.items()
-            ]
+            who = {"site": self.site.name, "case": case.name, "patient": case.patient}
+            self.rows += [{**who, "structure": s, "model": which, **m} for s, m in scored.scores.items()]
         for name, module in routers.items():
             if which == "personal" and module.passes:
-                self.router[name] = (module.load / module.passes).tolist()  # type: ignore[operator]
+                self.router[name] = (module.load / module.passes).tolist()
 
     def dice(self) -> dict[str, float]:
         """Mean over cases for each model."""
@@ -59,7 +59,8 @@ class SiteScores:
         cases = {case.name: case for case in self.site.cases("test")}
         for rank, name in chosen.items():
             scored = next(score_cases(model, self.site, [cases[name]], self.view, self.device))
-            self.pictures.setdefault(rank, self._base(cases[name], scored))[which] = _small(_shown(scored, scored.found))
+            picture = self.pictures.setdefault(rank, self._base(cases[name], scored))
+            picture[which] = _small(_shown(scored, scored.found))
             self.pictures[rank]["dice"] = np.append(self.pictures[rank]["dice"], scored.dice)
 
     def _base(self, case: Case, scored: Scored) -> dict[str, Any]:
@@ -93,7 +94,8 @@ class SiteScores:
 def _shown(scored: Scored, volume: NDArray[Any]) -> NDArray[Any]:
     """(D, H, W, X) -> (X, H, W) of the slice with most truth."""
     slices = scored.loaded.truth.any(-1).sum((1, 2))
-    return volume[int(np.argmax(slices))].transpose(2, 0, 1)
+    chosen: NDArray[Any] = volume[int(np.argmax(slices))].transpose(2, 0, 1)
+    return chosen
 
 
 def _small(planes: NDArray[Any]) -> NDArray[Any]:
