@@ -81,6 +81,10 @@ class Work:
         key = (self.seed, self.site.name, self.order.round, stage)
         return self.site.batches(steps, self.training.batch_size, key)
 
+    def kept_moments(self) -> State | None:
+        """The optimiser's state after this site's last round, where `training.optimiser_state` keeps it."""
+        return without_prefix("optimiser", self.private) if self.training.optimiser_state == "keep" else None
+
     def trainer(self, names: Iterable[str], steps: int, optimiser_state: State | None = None) -> Trainer:
         """A trainer for some of the tensors, placed in the run's schedule."""
         return Trainer(self.model, names, self.training, self.order.round, steps, optimiser_state)
@@ -154,8 +158,7 @@ class Method:
 
     def train(self, work: Work) -> Outcome:
         """The site's round: plain local training of all live tensors by default."""
-        kept = without_prefix("optimiser", work.private) if work.training.optimiser_state == "keep" else None
-        trainer = work.trainer(work.live, work.steps, kept)
+        trainer = work.trainer(work.live, work.steps, work.kept_moments())
         loss = fit(trainer, work.batches(work.steps, "train"), self.objective(work))
         private: State = {}
         if work.training.optimiser_state == "keep":

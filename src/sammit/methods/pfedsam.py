@@ -79,7 +79,7 @@ class Method(base.Method):
     reported: ClassVar[Which] = "personal"
     unseen_rule: ClassVar[str] = "the shared part only, experts bypassed"
     site_state: ClassVar[tuple[Declared, ...]] = (
-        Declared("optimiser.", None, "float32", "moments of the experts' optimiser"),
+        Declared("optimiser.", None, "float32", "moments of the experts' optimiser, and of the shared part's where kept"),
         Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher"),
     )
     options: Options
@@ -125,7 +125,10 @@ class Method(base.Method):
             for stage in self.options.stage_order.split("_"):
                 stages[stage]()
         self.use(work.model, "personal")
-        private = with_prefix("optimiser", local.optimiser_state()) | with_prefix("ema", ema)
+        moments = local.optimiser_state()
+        if work.training.optimiser_state == "keep":
+            moments |= shared.optimiser_state()
+        private = with_prefix("optimiser", moments) | with_prefix("ema", ema)
         metrics = {
             "loss": (shared.total + local.total).item() / max(1, shared.done + local.done),
             "global_loss": shared.mean_loss,
