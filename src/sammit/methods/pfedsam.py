@@ -152,12 +152,12 @@ class Method(base.Method):
         return Outcome(private, {}, {"loss": trainer.mean_loss, "steps": trainer.done})
 
     def _trainer(self, work: Work, stage: Literal["global", "local"], steps: int) -> Trainer:
-        """A stage's trainer; the experts' moments are kept from round to round, the shared part's start anew."""
+        """A stage's trainer; the experts' moments are always kept, the shared part's where the recipe says so."""
         names = self.shared_names(work.live) if stage == "global" else self.personal_names(work.live)
         if steps and not names:
             mend = "'lora'" if stage == "global" else "'mixture'"
             raise UserError(f"model.adapter: pfedsam has nothing to train in its {stage} stage; add {mend}")
-        kept = without_prefix("optimiser", work.private) if stage == "local" else None
+        kept = without_prefix("optimiser", work.private) if stage == "local" else work.kept_moments()
         return work.trainer(names, steps, kept)
 
     def _interleave(self, work: Work, shared: Trainer, local: Trainer, received: State, teacher: State | None) -> None:
