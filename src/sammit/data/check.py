@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ from sammit.vocabulary import Case, Loaded
 
 if TYPE_CHECKING:
     import numpy as np
+
+LOWEST_CEILING = 0.9
+"""A grid on which the truth itself scores less hides what is to be learnt."""
 
 Shape = tuple[int, int, int]
 
@@ -160,6 +163,27 @@ def ceilings(loaded: Loaded, view: View, stride: int) -> list[float]:
         total += (truth.sum(dim=(1, 2)) + back.sum(dim=(1, 2))).numpy()
     present = [bool(loaded.truth[..., index].any()) for index in range(loaded.truth.shape[-1])]
     return [float(2 * both[i] / total[i]) if some else float("nan") for i, some in enumerate(present)]
+
+
+def too_coarse(sites: Iterable[Site], stride: int, cases: int = 3) -> list[str]:
+    """A warning for each site whose training cases the configured grid cannot resolve, seen on its first `cases`.
+
+    Args:
+        sites: split sites.
+        stride: input pixels per logit pixel.
+        cases: how many training cases of a site are looked at.
+    """
+    import numpy as np
+
+    warnings = []
+    for site in sites:
+        found = np.array([ceilings(site.load(case), site.view, stride) for case in site.cases("train")[:cases]])
+        if found.size and not np.isnan(found).all() and np.nanmean(found) < LOWEST_CEILING:
+            warnings.append(
+                f"site {site.name}: even the truth scores a Dice of {np.nanmean(found):.2f} on the configured grid; "
+                "use data.view = 'tile', a smaller data.scale or a finer model.output_stride"
+            )
+    return warnings
 
 
 def _triple(shape: np.ndarray) -> Shape:

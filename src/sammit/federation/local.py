@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 
 from sammit import plugins, runs
 from sammit.config import Experiment, build
+from sammit.data.check import too_coarse
 from sammit.data.site import Site
 from sammit.data.sites import PooledSite, open_sites, pooled
 from sammit.errors import UserError
@@ -26,6 +28,8 @@ from sammit.methods.base import Method, Server
 from sammit.methods.state import select
 from sammit.models.build import build_model, set_trainable
 from sammit.runs import RunFolder
+
+log = logging.getLogger(__name__)
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -86,6 +90,8 @@ def prepare(experiment: Experiment) -> Prepared:
         train = method.train_default if experiment.model.adapter else "all"
     live = [name for name in set_trainable(model, train) if method.trains(name)]
     model.to(experiment.training.device)
+    for warning in too_coarse(sources, model.stride):
+        log.warning(warning)
     return Prepared(
         experiment,
         sites,
