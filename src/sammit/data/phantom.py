@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from sammit.files import write_atomically
 from sammit.randomness import generator
 
-Field = NDArray[np.float32]
+Field = NDArray[Any]
 Labels = NDArray[np.uint8]
 
 
@@ -192,12 +193,14 @@ def _outline(
     bound = np.ones(shape, np.float32)
     for wave in range(2, 7):
         bound += rough * rng.normal() / wave * np.cos(wave * angle + rng.uniform(0, 2 * np.pi))
-    return (np.hypot(y, x) / (radius * np.clip(bound, 0.4, 1.8))).astype(np.float32)
+    distance: Field = np.hypot(y, x) / (radius * np.clip(bound, 0.4, 1.8))
+    return distance.astype(np.float32)
 
 
 def _step(outline: Field, bound: float, radius: float) -> Field:
     """A soft edge, about a pixel wide, from 1 inside `bound` to 0 outside."""
-    return np.clip((bound - outline) * radius + 0.5, 0, 1)
+    edge: Field = np.clip((bound - outline) * radius + 0.5, 0, 1)
+    return edge
 
 
 def _decoy(rng: np.random.Generator, shape: tuple[int, int], side: int) -> Field:
@@ -211,7 +214,8 @@ def _smooth(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> F
     coarse = rng.normal(size=(shape[0] // step + 3, shape[1] // step + 3)).astype(np.float32)
     fine = np.kron(coarse, np.ones((step, step), np.float32)) if step > 1 else coarse
     fine = blur(fine, scale / 1.5)[step : step + shape[0], step : step + shape[1]]
-    return (fine - fine.mean()) / (fine.std() + 1e-6)
+    noise: Field = (fine - fine.mean()) / (fine.std() + 1e-6)
+    return noise
 
 
 def blur(field: Field, deviation: float) -> Field:
@@ -223,4 +227,5 @@ def blur(field: Field, deviation: float) -> Field:
 
 def to_bytes(image: Field) -> NDArray[np.uint8]:
     """[0, 1] -> uint8, clipped."""
-    return (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    pixels: NDArray[np.uint8] = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
+    return pixels

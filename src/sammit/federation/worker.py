@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
 
 from torch import nn
 
@@ -75,14 +74,13 @@ class Worker:
         return Done(self.site.name, order.round)
 
     def _train(self, order: Order) -> Update:
-        started = perf_counter()
         work = self._work(order, self.memory.committed()[0])
         outcome = self.method.train(work)
         shared, personal = self.method.split(work)
         check_declared(outcome.extras, self.method.extras_up, "an update")
         self.memory.stage(self._private(outcome, personal), order.round, order.fingerprint)
-        metrics = {**outcome.metrics, "seconds": perf_counter() - started}
-        return Update(self.site.name, order.round, shared, outcome.extras, self.site.samples("train"), metrics)
+        samples = self.site.samples("train")
+        return Update(self.site.name, order.round, shared, outcome.extras, samples, outcome.metrics)
 
     def _finish(self, order: Order) -> None:
         """The state that the run leaves: the selected one, after the method's last local stage."""

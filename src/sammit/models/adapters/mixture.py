@@ -3,7 +3,7 @@
 pFedSAM (2509.15638) says that its mixture is local; where it sits and what an expert is are this reconstruction's
 choice, after MixLoRA (2404.15159):
 
-    x = y + MLP(u) + s sum_e g_e(u) U_e GELU(D_e u),     g(u) = softmax(W_g u / tau)  for each token
+    x = y + MLP(u) + s sum_e g_e(u) U_e GELU(D_e u),     g(u) = softmax((W_g u + b_g) / tau)  for each token
 
 U_e starts at zero, so that the mixture changes nothing at first; the D_e differ, which breaks the symmetry. With
 `top_k` only the k largest gates are kept and renormalised, and the balance loss of Switch (2101.03961),
@@ -47,10 +47,11 @@ class Adapter(BlockAdapter):
         if options.width < 1 or options.temperature <= 0:
             raise UserError("model.mixture: width must be at least 1 and temperature above 0")
         self.options = options
-        self.gate = nn.Linear(width, options.experts, bias=False)
+        self.gate = nn.Linear(width, options.experts)
         self.down = nn.Parameter(torch.empty(options.experts, options.width, width))
         self.up = nn.Parameter(torch.zeros(options.experts, width, options.width))
         nn.init.normal_(self.gate.weight, std=0.02)
+        nn.init.zeros_(self.gate.bias)
         nn.init.normal_(self.down, std=width**-0.5)
         self.balance: Tensor | None = None
         self.reset_load()
@@ -67,8 +68,8 @@ class Adapter(BlockAdapter):
     def gates(self, tokens: Tensor) -> Tensor:
         """(..., D) -> (..., E), each row sums to 1; computed in fp32 whatever the precision."""
         with torch.autocast(tokens.device.type, enabled=False):
-            scores = tokens.float() @ self.gate.weight.float().T / self.options.temperature
-            dense = scores.softmax(dim=-1)
+            scores = nn.functional.linear(tokens.float(), self.gate.weight.float(), self.gate.bias.float())
+            dense = (scores / self.options.temperature).softmax(dim=-1)
             if not self.options.top_k:
                 self.balance = None
                 return dense
