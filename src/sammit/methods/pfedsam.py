@@ -79,7 +79,7 @@ class Method(base.Method):
     reported: ClassVar[Which] = "personal"
     unseen_rule: ClassVar[str] = "the shared part only, experts bypassed"
     site_state: ClassVar[tuple[Declared, ...]] = (
-        Declared("optimiser.", None, "float32", "moments of the experts' optimiser, and of the shared part's where kept"),
+        Declared("optimiser.", None, "float32", "the experts' moments; the shared part's where they are kept"),
         Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher"),
     )
     options: Options
