@@ -244,3 +244,11 @@ def test_report(tiny: Make, oracle: Oracle, tmp_path: Path) -> None:
     report = check(Path(saved(own, tmp_path / "own.safetensors")))
     assert (report.layout, report.adapters, report.structures) == ("sammit", ("lora",), 1)
     assert report.parameters == sum(p.numel() for p in own.parameters())
+
+
+@pytest.mark.parametrize(("size", "structures"), [(128, 1), (64, 3)])
+def test_the_weights_that_ship(size: int, structures: int) -> None:
+    """They match their recorded hash, reach every tensor, and are the same whatever the seed."""
+    first, second = (build_model(ModelConfig(), size, structures, seed) for seed in (0, 1))
+    assert base_hash(first) == base_hash(second)
+    assert all(bool(tensor.isfinite().all()) for tensor in first.state_dict().values())

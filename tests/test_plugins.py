@@ -1,0 +1,49 @@
+"""Plugins are found by reading files, and an unknown name is answered with known ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sammit import plugins
+from sammit.errors import UserError
+
+
+def test_adapters_are_their_files() -> None:
+    assert plugins.names("adapters") == ["bottleneck", "lora", "mixture"]
+    assert plugins.load("adapters", "lora").Adapter.__module__ == "sammit.models.adapters.lora"
+
+
+@pytest.mark.parametrize("kind", sorted(plugins.KINDS))
+def test_each_plugin_loads_and_has_a_summary(kind: str) -> None:
+    """The first line of a file's docstring is what a listing shows."""
+    rows = plugins.describe(kind)
+    assert [row["name"] for row in rows] == plugins.names(kind)
+    for row in rows:
+        assert len(row["summary"]) > 10, row["name"]
+        assert hasattr(plugins.load(kind, row["name"]), plugins.KINDS[kind][1])
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(UserError, match="unknown adapter 'lorra': did you mean 'lora'"):
+        plugins.load("adapters", "lorra")
+    with pytest.raises(UserError, match="known: bottleneck, lora, mixture"):
+        plugins.load("adapters", "zzz")
+
+
+def test_a_file_counts_by_what_it_defines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class or function of the entry's name; `base` and helpers do not count; capitals become columns."""
+    package = tmp_path / "shelf"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "base.py").write_text("class Thing: ...")
+    (package / "helper.py").write_text("def other(): ...")
+    (package / "good.py").write_text(
+        '"""A good thing.\n\nMore."""\nPAPER = "0000.00000"\ntotal = "x"\nclass Thing: ...'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(plugins.KINDS, "things", ("shelf", "Thing"))
+    assert plugins.describe("things") == [{"name": "good", "summary": "A good thing", "paper": "0000.00000"}]
+    assert plugins.load("things", "good").PAPER == "0000.00000"
+    plugins._sources.cache_clear()
