@@ -37,7 +37,7 @@ class DataConfig:
     foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
     augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
     intensity: Literal["range", "percentile", "local"] = (
-        "range"  # range of the type, 1st to 99th percentile, surroundings
+        "range"  # type's range, percentiles, by surroundings
     )
     window: tuple[float, ...] = ()  # (low, high) in the image's own unit (HU for CT); empty: no window
     spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none

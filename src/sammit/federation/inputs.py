@@ -58,7 +58,7 @@ def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
 def write_inputs(folder: RunFolder, prepared: Prepared) -> None:
     """Versions, hashes of data and base weights, how each site is read, the split; what is there already stays."""
     recorded: dict[str, Callable[[], dict[str, Any]]] = {
-        "environment.json": lambda: runs.environment(prepared.experiment) | _hashes(prepared),
+        "environment.json": lambda: runs.environment(prepared.experiment) | _identity(prepared),
         "sites.json": lambda: {site.name: site.reading() for site in prepared.sites},
         "splits.json": lambda: {site.name: dict(site.parts) for site in prepared.sites},
     }
@@ -67,9 +67,10 @@ def write_inputs(folder: RunFolder, prepared: Prepared) -> None:
             folder.write_json(name, make())
 
 
-def _hashes(prepared: Prepared) -> dict[str, Any]:
+def _identity(prepared: Prepared) -> dict[str, Any]:
     data = {site.name: site.fingerprint() for site in prepared.sites}
-    return {"data": data, "base_weights": base_hash(prepared.backbone.model)}
+    notes = list(prepared.method.notes())
+    return {"data": data, "base_weights": base_hash(prepared.backbone.model), "notes": notes}
 
 
 def check_inputs(folder: RunFolder, prepared: Prepared) -> None:

@@ -196,6 +196,10 @@ class Method:
     def use(self, model: nn.Module, which: Which) -> None:
         """Put the model into the shape of "global" or "personal" before it is used; one shape by default."""
 
+    def notes(self) -> tuple[str, ...]:
+        """Sentences that a reader of the run's scores must see; none by default."""
+        return ()
+
     # Names
 
     def shared_names(self, live: Iterable[str]) -> tuple[str, ...]:

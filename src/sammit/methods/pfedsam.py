@@ -107,6 +107,17 @@ class Method(base.Method):
         """The global model is the shared part with the experts bypassed."""
         set_active(model, EXPERTS, which == "personal")
 
+    def notes(self) -> tuple[str, ...]:
+        """That this is a reconstruction, and whether experts were trained once more after the last aggregation."""
+        rounds = self.options.final_local_epochs
+        last = (
+            f"After the last aggregation each site trained its experts once more, for {rounds:g} rounds' worth of local "
+            "steps, with the shared part frozen."
+            if rounds
+            else "Experts were not trained again after the last aggregation."
+        )
+        return "This pFedSAM is a reconstruction from the paper's abstract.", last
+
     def train(self, work: Work) -> Outcome:
         """Global and local stage in the order of the options; both stages together take the round's steps."""
         received = copied(work.order.tensors)

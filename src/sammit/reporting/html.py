@@ -151,7 +151,7 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
         overview=to_html(overview(summary)),
         results=to_html(results(summary)),
         worst=sentences.worst(summary),
-        facts=[*sentences.unseen(summary), *sentences.undefined(summary)],
+        facts=[*(run.environment or {}).get("notes", []), *sentences.unseen(summary), *sentences.undefined(summary)],
         doubts=sentences.doubts(summary),
         curves=_drawn(validation, figures.loss_curves(run.rounds, chosen, name)),
         failures=sentences.failures(run.rounds),
