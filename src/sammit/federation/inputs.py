@@ -77,7 +77,7 @@ def check_inputs(folder: RunFolder, prepared: Prepared) -> None:
     """Raise UserError where data or base weights are no longer what the run started from."""
     if not (folder.path / "environment.json").is_file():
         return
-    before, now = folder.read_json("environment.json"), _hashes(prepared)
+    before, now = folder.read_json("environment.json"), _identity(prepared)
     changed = [site for site in {**before["data"], **now["data"]} if before["data"].get(site) != now["data"].get(site)]
     if changed:
         raise UserError(

@@ -111,8 +111,8 @@ class Method(base.Method):
         """That this is a reconstruction, and whether experts were trained once more after the last aggregation."""
         rounds = self.options.final_local_epochs
         last = (
-            f"After the last aggregation each site trained its experts once more, for {rounds:g} rounds' worth of local "
-            "steps, with the shared part frozen."
+            f"After the last aggregation each site trained its experts once more, for {rounds:g} rounds' worth of "
+            "local steps, with the shared part frozen."
             if rounds
             else "Experts were not trained again after the last aggregation."
         )
