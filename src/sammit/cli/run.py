@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sammit.cli import progress
+from sammit.cli import progress, tables
 from sammit.config import load_experiment, to_toml
 
 if TYPE_CHECKING:
@@ -22,11 +22,14 @@ def demo(
 ) -> None:
     """The main job on generated sites, no download: train three methods, compare them, write a report."""
     from sammit import demo as demonstration
+    from sammit.reporting.html import write_report
 
     total = seeds * len(demonstration.METHODS) * demonstration.COMMON["training"]["rounds"]
     with progress.rounds(total) as tell:
         folders = demonstration.demo(out, range(seeds), lambda name, row: tell(row, name))
-    _compare(folders, out / "report.html")
+    write_report([path for _, path in folders], out / "report.html")
+    tables.say_comparison(folders)
+    typer.echo(f"report: {out / 'report.html'}")
 
 
 def run(
@@ -51,29 +54,8 @@ def run(
     with progress.rounds(experiment.training.rounds) as tell:
         folder = local.run(experiment, target, tell, resume)
     write_report([folder.path], folder.path / "report.html")
-    _result(folder.path)
-
-
-def _result(path: Path) -> None:
-    """The table of one finished run."""
-    from sammit.reporting.summary import read_summary
-    from sammit.reporting.tables import results, to_markdown
-
-    typer.echo(to_markdown(results(read_summary(path / "summary.json"))))
-    typer.echo(f"report: {path / 'report.html'}")
-
-
-def _compare(folders: list[tuple[str, Path]], report: Path) -> None:
-    """The table of several runs, and their report."""
-    from sammit.reporting.cases import read_cases
-    from sammit.reporting.html import write_report
-    from sammit.reporting.summary import read_summary
-    from sammit.reporting.tables import compare, to_markdown
-
-    write_report([path for _, path in folders], report)
-    summaries = [(name, read_summary(path / "summary.json")) for name, path in folders]
-    typer.echo(to_markdown(compare(summaries, [read_cases(path / "cases.csv") for _, path in folders])))
-    typer.echo(f"report: {report}")
+    tables.say_result(folder.path)
+    typer.echo(f"report: {folder.path / 'report.html'}")
 
 
 def _dry_run(experiment: Experiment) -> None:

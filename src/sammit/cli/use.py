@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from sammit.cli import tables
+
 
 def predict(
     run: Path = typer.Argument(..., help="A finished run's folder."),
@@ -51,9 +53,14 @@ def report(
     runs: list[Path] = typer.Argument(..., help="One run's folder, or several to compare."),
     out: Path | None = typer.Option(None, "--out", help="The HTML file; report.html in the first run if left out."),
 ) -> None:
-    """Write a self-contained report of one run, or a comparison of several."""
-    from sammit.reporting.html import write_report
+    """Write a self-contained report of one run, or a comparison of several; print its table."""
+    from sammit.reporting.folder import read_run
+    from sammit.reporting.html import run_labels, write_report
 
     target = out or runs[0] / "report.html"
     write_report(runs, target)
-    typer.echo(str(target))
+    if len(runs) > 1:
+        tables.say_comparison(list(zip(run_labels([read_run(path) for path in runs]), runs, strict=True)))
+    else:
+        tables.say_result(runs[0])
+    typer.echo(f"report: {target}")
