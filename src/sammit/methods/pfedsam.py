@@ -18,7 +18,7 @@ linearly over the first tenth of the rounds and falls with a cosine to a fifth o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import ClassVar, Literal
 
@@ -31,7 +31,7 @@ from sammit.learning.loop import Trainer, fit
 from sammit.learning.losses import distillation_loss
 from sammit.methods import base
 from sammit.methods.base import Outcome, Train, Which, Work
-from sammit.methods.state import copied, has_component, set_active, take, with_prefix, without_prefix
+from sammit.methods.state import copied, has_component, set_active, squared_norm, take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, State
 
 PAPER = "Wang et al. 2025 (2509.15638), a reconstruction from its abstract"
@@ -149,12 +149,16 @@ class Method(base.Method):
         return Outcome(private, {}, metrics)
 
     def finish(self, work: Work) -> Outcome | None:
-        """One more local stage on the final shared tensors, since the experts were fitted to phi_k, not to the mean."""
+        """One more local stage on the final shared tensors, since the experts were fitted to phi_k, not to the mean.
+
+        It has the schedule of a whole run to itself: the rounds' own has come to an end by then.
+        """
         local = work.steps - global_steps(work.steps, self.options.global_share)
         steps = round(local * self.options.final_local_epochs)
         if not steps:
             return None
-        trainer = self._trainer(work, "local", steps)
+        last = replace(work, training=replace(work.training, rounds=1), order=replace(work.order, round=0))
+        trainer = self._trainer(last, "local", steps)
         received = copied(work.order.tensors)
         teacher = self._teacher(received, self._ema(work, received))
         fit(trainer, work.batches(steps, "final"), self._local_objective(work, teacher))
@@ -191,10 +195,8 @@ class Method(base.Method):
             loss = self.segmentation(work, logits, batch)
             if self.options.prox_weight:
                 own = dict(work.model.named_parameters())
-                far = torch.stack(
-                    [(own[name] - start.to(own[name])).square().sum() for name, start in received.items()]
-                )
-                loss = loss + self.options.prox_weight / 2 * far.sum()
+                moved = {name: own[name] - start.to(own[name]) for name, start in received.items()}
+                loss = loss + self.options.prox_weight / 2 * squared_norm(moved)
             if self.options.kd_direction in ("local_to_global", "mutual"):
                 teacher = self._teach(work, received | mine, batch, "personal")
                 loss = loss + self._distil(work, logits, teacher, batch)
