@@ -1,0 +1,38 @@
+"""A folder of tiny sites for all tests, one thread, and a cache of the tests' own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tiny
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tests_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What tests decode never lands in the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SAMMIT_CACHE", str(folder))
+        patch.setattr(os, "fsync", lambda handle: None)  # no test cuts the power, and a disk is slow
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two generated sites of three patients; no test may change them."""
+    folder = tmp_path_factory.mktemp("sites")
+    tiny.make_sites(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def runs(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of every method; no test may change them."""
+    base = tmp_path_factory.mktemp("runs")
+    return {name: tiny.run(tiny.experiment(sites, name), base / name) for name in tiny.METHODS}
