@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import tiny
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("sammit", deadline=None)  # a busy machine is no defect
+settings.load_profile("sammit")
 
 
 @pytest.fixture(autouse=True, scope="session")

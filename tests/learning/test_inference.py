@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -25,7 +25,6 @@ def picture(height: int, width: int, depth: int = 1, seed: int = 0, kind: Any = 
     return np.random.default_rng(seed).integers(0, np.iinfo(kind).max, (depth, height, width, 3), kind, endpoint=True)
 
 
-@settings(deadline=None)
 @given(sides, sides, st.sampled_from([8, 16, 24]), overlaps)
 def test_tiles_of_a_pointwise_model_are_the_model(height: int, width: int, size: int, overlap: float) -> None:
     """Larger than a tile, smaller, far smaller, or no multiple of anything."""
@@ -36,7 +35,6 @@ def test_tiles_of_a_pointwise_model_are_the_model(height: int, width: int, size:
     assert all(shape[-2:] == (size, size) and shape[0] <= TILES_AT_ONCE for shape in model.calls)
 
 
-@settings(deadline=None)
 @given(sides, sides, st.floats(0.5, 4), st.sampled_from([0, 16, 40]))
 def test_tiles_at_another_scale(height: int, width: int, scale: float, longest: int) -> None:
     """To the model's scale, through the model, and back to the image's own pixels."""
@@ -46,7 +44,6 @@ def test_tiles_at_another_scale(height: int, width: int, scale: float, longest: 
     assert torch.allclose(slice_logits(model, image, view), expected, atol=1e-4)
 
 
-@settings(deadline=None)
 @given(sides, sides)
 def test_whole_is_one_square(height: int, width: int) -> None:
     model, image = Pointwise(), to_tensor(picture(height, width)[0])

@@ -242,7 +242,6 @@ def test_dittos_own_model_lies_between_the_site_and_the_global_one(tmp_path: Pat
     center = float(server.shared["body"] + server.shared["head"])
     for site in run.sites:
         expected = (2 * site.a * site.b + center) / (2 * site.a + 1)
-        private = run.private(site.name)
         assert run.answer(site.name, "personal", server.shared) == pytest.approx(expected, abs=1e-3)
         assert run.answer(site.name, "global", server.shared) == pytest.approx(center)
 
@@ -319,7 +318,7 @@ def test_scaffolds_first_controls_are_mean_gradients(tmp_path: Path) -> None:
 
 
 def test_scaffold_finds_what_fedavg_misses(tmp_path: Path) -> None:
-    """Five local steps pull FedAvg to the steep site's own answer too little or too much; the controls mend it."""
+    """In five steps the steep site nearly reaches its own answer, the flat one does not; their mean is elsewhere."""
     answer = {}
     for method in (OnSquares(), Scaffold()):
         server = Federation(method, two_squares(), tmp_path / type(method).__name__).run(60)
