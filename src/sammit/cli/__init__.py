@@ -12,6 +12,8 @@ import typer
 from sammit.cli import data, inspect, run, use, weights
 from sammit.errors import UserError
 
+STOPPED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     name="sammit",
     help="Federated fine-tuning of the Segment Anything Model: hospitals meet, no image leaves.",
@@ -51,7 +53,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        sys.exit(app(standalone_mode=False))
+        code = app(standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:
         asked.show()
         sys.exit(2)
@@ -64,9 +66,11 @@ def main() -> None:
             raise
         typer.echo(f"error: {' '.join(_text(error).split())}", err=True)
         sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
+    except click.Abort:
+        code = STOPPED
+    if code == STOPPED:
         typer.echo("stopped; `sammit run ... --resume` goes on from the last round", err=True)
-        sys.exit(130)
+    sys.exit(code)
 
 
 def _text(error: Exception) -> str:

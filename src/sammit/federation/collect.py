@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from sammit.federation.rounds import Progress
 from sammit.files import write_atomically
-from sammit.models.weights import base_hash
 from sammit.reporting.cases import CaseScore, read_cases, write_cases
 from sammit.reporting.summary import Facts, summarise
 from sammit.runs import RunFolder, read_state, write_state
@@ -41,7 +40,7 @@ def collect(
 
 def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State]) -> None:
     """The selected and the last shared tensors, and each site's own."""
-    base = base_hash(prepared.backbone.model)
+    base = folder.read_json("environment.json")["base_weights"]  # as they were at first: what is live has moved since
     models = folder.path / "models"
     write_state(models / "global.safetensors", selected[1], {"round": selected[0], "base": base})
     write_state(models / "last.safetensors", progress.server.shared, {"round": progress.round - 1, "base": base})

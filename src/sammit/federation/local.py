@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,6 +24,7 @@ from sammit.federation.memory import PrivateMemory
 from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Backbone, Worker
 from sammit.files import clear_drafts
+from sammit.learning.loop import steps_in_round
 from sammit.methods.base import Method, Server
 from sammit.methods.state import select
 from sammit.models.build import build_model, set_trainable
@@ -174,11 +175,17 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
             p.method,
             p.backbone,
             PrivateMemory(folder.site(name)),
-            p.experiment,
-            len(site.sites) if isinstance(site, PooledSite) else 1,
+            at_equal_steps(p.experiment, site) if isinstance(site, PooledSite) else p.experiment,
         )
         for name, site in everyone.items()
     }
+
+
+def at_equal_steps(experiment: Experiment, site: PooledSite) -> Experiment:
+    """The experiment in which the pooled site takes as many steps in a round as its sites would together."""
+    training = experiment.training
+    steps = sum(steps_in_round(training, one.samples("train")) for one in site.sites)
+    return replace(experiment, training=replace(training, local_steps=steps))
 
 
 def space_needed(prepared: Prepared) -> int:

@@ -40,12 +40,7 @@ class Backbone:
 
 
 class Worker:
-    """Carries out the orders that one site is sent.
-
-    Attributes:
-        site: the site's data.
-        workload: how many sites' steps it takes in a round (pooled training: K).
-    """
+    """Carries out the orders that one site is sent."""
 
     def __init__(
         self,
@@ -55,10 +50,9 @@ class Worker:
         backbone: Backbone,
         memory: PrivateMemory,
         experiment: Experiment,
-        workload: int = 1,
     ) -> None:
         self.site, self.view, self.method, self.backbone = site, view, method, backbone
-        self.memory, self.experiment, self.workload = memory, experiment, workload
+        self.memory, self.experiment = memory, experiment
 
     def handle(self, order: Order) -> Reply:
         """The reply to an order; private state changes as `memory` describes."""
@@ -98,7 +92,7 @@ class Worker:
         self.backbone.model.train()
         e = self.experiment
         live = tuple(name for name in self.backbone.live if self.method.trains(name))
-        return Work(order, self.backbone.model, live, self.site, private, e.training, e.seed, self.workload)
+        return Work(order, self.backbone.model, live, self.site, private, e.training, e.seed)
 
     def _load(self, shared: State, private: State) -> None:
         put(self.backbone.model, {**self.backbone.start, **shared, **self.method.personal(private)})

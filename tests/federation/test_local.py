@@ -1,0 +1,204 @@
+"""Whole runs in one process: what they leave, what travels, and what a site's trouble does."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from federation.hand import folder_of
+from sammit.data.site import Site
+from sammit.errors import UserError
+from sammit.federation import in_process, local
+from sammit.runs import RunFolder, read_state
+from sammit.vocabulary import Batch
+
+FILES = {"config.toml", "environment.json", "splits.json", "rounds.jsonl", "cases.csv", "summary.json"}
+SUMMARY = {
+    "method", "model", "dataset", "protocol", "seed", "rounds", "selected_round", "sites", "unseen", "mean", "pooled",
+    "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
+}  # fmt: skip
+SITE = {"cases", "patients", "reported", "models", "undefined", "dice", "iou"}
+ROUND = {"round", "loss", "steps", "validation", "up_bytes", "down_bytes", "seconds", "failed"}
+
+
+def summary_of(run: Path) -> dict[str, Any]:
+    """`summary.json`."""
+    return dict(json.loads((run / "summary.json").read_text()))
+
+
+@pytest.mark.parametrize("method", tiny.METHODS)
+def test_the_run_folder_is_as_documented(runs: dict[str, Path], method: str) -> None:
+    """Every file of the design, and exactly its keys."""
+    run = runs[method]
+    assert {path.name for path in run.iterdir() if path.is_file()} >= FILES
+    assert {path.name for path in (run / "models").iterdir()} >= {"global.safetensors", "last.safetensors"}
+    summary = summary_of(run)
+    assert set(summary) == SUMMARY
+    assert all(set(entry) == SITE for entry in summary["sites"].values())
+    assert set(summary["parameters"]) == {"total", "trainable", "shared", "local"}
+    assert set(summary["traffic"]) == {"up_bytes_per_site_round", "down_bytes_per_site_round", "total_bytes"}
+    assert set(summary["seconds"]) == {"total", "per_round"}
+    assert all(set(row) == ROUND for row in tiny.rows(run))
+    assert not [path for path in run.rglob("*") if ".part" in path.name]
+    personal = {path.stem for path in (run / "models" / "sites").glob("*")}
+    assert personal == (set(tiny.LOOKS) if summary["parameters"]["local"] else set())
+    assert (run / "models" / "global.safetensors").stat().st_mode & 0o044 == 0o044
+
+
+@pytest.mark.parametrize("method", tiny.METHODS)
+def test_nothing_private_is_in_a_reply(
+    tmp_path: Path, sites: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No byte that a site sends holds the name of a private tensor, of a case, or of a patient."""
+    replies: list[bytes] = []
+    encode = in_process.encode
+
+    def recorded(message: Any) -> bytes:
+        data = encode(message)
+        if not isinstance(message, in_process.Order):
+            replies.append(data)
+        return data
+
+    monkeypatch.setattr(in_process, "encode", recorded)
+    what = tiny.experiment(sites, method, data={"size": 16}, training={"rounds": 1, "optimiser_state": "keep"})
+    tiny.run(what, tmp_path / "run")
+    private = set(local.prepare(what).personal)
+    for site in tiny.LOOKS:
+        private |= {path.stem for path in (sites / site / "images").iterdir()}
+    for path in (tmp_path / "run" / "checkpoint" / "sites").rglob("committed.safetensors"):
+        private |= {name for name in read_state(path)[0] if name.startswith(("optimiser.", "personal."))}
+    assert len(private) > 5
+    assert replies
+    for name in private:
+        assert not any(name.encode() in reply for reply in replies), name
+
+
+def test_all_sites_take_turns_in_one_model(tmp_path: Path, sites: Path) -> None:
+    """Ten workers, one network, and no second copy of it while they train."""
+    from sammit.models.sam import PromptFreeSam
+
+    root = tmp_path / "root"
+    for index in range(5):
+        for site in tiny.LOOKS:
+            shutil.copytree(sites / site, root / f"{site}{index}")
+    (root / "dataset.toml").write_bytes((sites / "dataset.toml").read_bytes())
+    gc.collect()
+    before = sum(type(thing) is PromptFreeSam for thing in gc.get_objects())
+    what = tiny.experiment(root, "pfedsam", data={"size": 16}, training={"rounds": 1, "local_steps": 1})
+    prepared = local.prepare(what)
+    workers = local.make_workers(RunFolder(tmp_path / "run", what), prepared)
+    assert len(workers) == 10
+    assert {id(worker.backbone) for worker in workers.values()} == {id(prepared.backbone)}
+    assert sum(type(thing) is PromptFreeSam for thing in gc.get_objects()) == before + 1
+
+
+@pytest.mark.parametrize("training", [{"local_steps": 3}, {"local_steps": 0, "local_epochs": 1.0}])
+def test_pooled_training_takes_as_many_steps_as_all_sites(
+    tmp_path: Path, sites: Path, training: dict[str, Any]
+) -> None:
+    """Otherwise the comparison would not be at equal work."""
+    training = {**training, "rounds": 1}
+    steps = {}
+    for method in ("fedavg", "centralised"):
+        what = tiny.experiment(sites, method, data={"size": 16}, training=training)
+        steps[method] = tiny.rows(tiny.run(what, tmp_path / method))[0]["steps"]
+    assert steps["centralised"] == {"pooled": sum(steps["fedavg"].values())}
+
+
+def test_an_unseen_site_takes_no_part_and_is_tested_whole(tmp_path: Path, sites: Path) -> None:
+    """All its cases are test cases; the summary says how it was judged."""
+    what = tiny.experiment(sites, "pfedsam", data={"size": 16}, evaluation={"unseen": ["birch"]})
+    run = tiny.run(what, tmp_path / "run")
+    summary = summary_of(run)
+    assert list(summary["sites"]) == ["aster"]
+    unseen = summary["unseen"]["birch"]
+    assert set(unseen) == SITE | {"rule"}
+    assert (unseen["reported"], unseen["models"]["personal"]) == ("global", None)
+    assert unseen["rule"] == "the shared part only, experts bypassed"
+    assert unseen["cases"] == len(list((sites / "birch" / "images").iterdir()))
+    assert set(json.loads((run / "splits.json").read_text())["birch"].values()) == {"test"}
+    assert all(list(row["loss"]) == ["aster"] for row in tiny.rows(run))
+    assert not (run / "models" / "sites" / "birch.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "tables", "message"),
+    [
+        ("local_only", {"evaluation": {"unseen": ["birch"]}}, "no model for a site that takes no part"),
+        ("fedavg", {"training": {"min_sites": 3}}, "min_sites: 3, but 2 sites train"),
+        ("fedavg", {"training": {"device": "cuda:99"}}, "training.device: 'cuda:99' cannot be used here"),
+        ("fedavg", {"training": {"device": "gpu"}}, "training.device: 'gpu' cannot be used here"),
+        ("fedavg", {"evaluation": {"unseen": ["aster", "birch"]}}, "every site is unseen"),
+    ],
+)
+def test_refused_before_anything_is_written(
+    tmp_path: Path, sites: Path, method: str, tables: dict[str, Any], message: str
+) -> None:
+    """One line, no folder."""
+    with pytest.raises(UserError, match=message):
+        tiny.run(tiny.experiment(sites, method, **tables), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+Batches = Callable[..., Iterator[Batch]]
+
+
+def trouble(monkeypatch: pytest.MonkeyPatch, what: Callable[[Batch], Batch], round_index: int = 1) -> None:
+    """From now on the batches of birch go through `what` in one round."""
+    original: Batches = Site.batches
+
+    def batches(self: Site, steps: int, batch_size: int, key: tuple[object, ...]) -> Iterator[Batch]:
+        for batch in original(self, steps, batch_size, key):
+            yield what(batch) if (self.name, key[2]) == ("birch", round_index) else batch
+
+    monkeypatch.setattr(Site, "batches", batches)
+
+
+def broken(batch: Batch) -> Batch:
+    """A site whose machine gives up."""
+    raise RuntimeError("no\nmemory")
+
+
+def poisoned(batch: Batch) -> Batch:
+    """A site whose training diverges."""
+    return Batch(batch.images * float("nan"), batch.truth, batch.valid)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "pfedsam", "local_only"])
+@pytest.mark.parametrize(("what", "reason"), [(broken, "RuntimeError: no memory"), (poisoned, "NaN or infinit")])
+def test_a_site_in_trouble_keeps_its_state_and_the_others_go_on(
+    tmp_path: Path, sites: Path, monkeypatch: pytest.MonkeyPatch, method: str, what: Any, reason: str
+) -> None:
+    """Reported in one line; its private state stays at the last round that was taken."""
+    trouble(monkeypatch, what)
+    run = tiny.run(tiny.experiment(sites, method, data={"size": 16}), tmp_path / "run")
+    first, second = tiny.rows(run)
+    assert first["failed"] == {}
+    assert list(second["failed"]) == ["birch"] and reason in second["failed"]["birch"]
+    assert list(second["loss"]) == ["aster"]
+    rounds = {site: read_state(folder_of(run, site) / "committed.safetensors") for site in tiny.LOOKS}
+    assert {site: facts["round"] for site, (_, facts) in rounds.items()} == {"aster": 1, "birch": 0}
+    assert all(bool(torch.isfinite(tensor).all()) for state, _ in rounds.values() for tensor in state.values())
+
+
+@pytest.mark.parametrize("what", [broken, poisoned])
+def test_too_few_sites_stop_a_run_that_goes_on_once_they_are_mended(
+    tmp_path: Path, sites: Path, monkeypatch: pytest.MonkeyPatch, what: Any
+) -> None:
+    """And ends as if nothing had been."""
+    experiment = tiny.experiment(sites, "pfedsam", data={"size": 16}, training={"min_sites": 2})
+    with monkeypatch.context() as patch:
+        trouble(patch, what)
+        with pytest.raises(UserError, match=r"round 1: 1 of 2 sites answered.*\(birch: .*--resume") as raised:
+            tiny.run(experiment, tmp_path / "run")
+    assert "\n" not in str(raised.value)
+    run = tiny.run(experiment, tmp_path / "run", resume=True)
+    assert tiny.contents(run) == tiny.contents(tiny.run(experiment, tmp_path / "whole"))
