@@ -207,7 +207,7 @@ def test_local_only_shares_nothing(tmp_path: Path) -> None:
 
 
 def test_centralised_is_fedavg_over_one_site(tmp_path: Path) -> None:
-    """Two rounds, bit for bit; with a workload it takes as many steps as its sites would."""
+    """Two rounds, bit for bit."""
     found = []
     for name in ("centralised", "fedavg"):
         b = bench(name, None, replace(TRAINING, local_steps=2))
@@ -221,11 +221,7 @@ def test_centralised_is_fedavg_over_one_site(tmp_path: Path) -> None:
             server = b.method.aggregate(server, [update])
         found.append(server.shared)
     assert equal(*found)
-    central = bench("centralised").method
-    assert central.pooled and not bench("fedavg").method.pooled
-    assert bench("centralised").work(workload=3).steps == 3 * TRAINING.local_steps
-    by_epochs = replace(TRAINING, local_steps=0, local_epochs=1.0)
-    assert bench("centralised").work(training=by_epochs, workload=3).steps == 3  # six pictures, two at a time
+    assert bench("centralised").method.pooled and not bench("fedavg").method.pooled
 
 
 @pytest.mark.parametrize("kept", ["reset", "keep"])

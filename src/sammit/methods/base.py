@@ -58,7 +58,6 @@ class Work:
         private: the site's committed private state, as the method left it ("personal.NAME" and what it declared).
         training: the recipe's `[training]`.
         seed: the experiment's.
-        workload: how many sites' steps this site takes in a round: 1, or K for pooled training.
     """
 
     order: Order
@@ -68,13 +67,11 @@ class Work:
     private: State
     training: TrainingConfig
     seed: int
-    workload: int = 1
 
     @property
     def steps(self) -> int:
         """Optimiser steps this site takes in a round, all stages together."""
-        steps = steps_in_round(self.training, self.site.samples("train"))
-        return steps * self.workload if self.training.local_steps else steps
+        return steps_in_round(self.training, self.site.samples("train"))
 
     def batches(self, steps: int, stage: str) -> Iterator[Batch]:
         """`steps` batches of this round; the stage's name keys the draws."""

@@ -1,6 +1,6 @@
 """All sites' data in one place: one pooled site under the same loop. What a federation would like to reach.
 
-With `training.local_steps` the pooled site takes as many steps in a round as all sites together would.
+The pooled site takes as many steps in a round as all sites together would.
 """
 
 from __future__ import annotations
