@@ -16,6 +16,11 @@ settings.register_profile("sammit", deadline=None)  # a busy machine is no defec
 settings.load_profile("sammit")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """typer asks click for names that are to move; neither is ours."""
+    config.addinivalue_line("filterwarnings", "ignore:'click:DeprecationWarning")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def tests_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What tests decode never lands in the user's cache."""

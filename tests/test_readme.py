@@ -46,7 +46,9 @@ def test_commands_on_generated_sites(tmp_path: Path) -> None:
 def test_the_demo(tmp_path: Path) -> None:
     """What `make demo` runs once the environment stands, with one seed."""
     out = tmp_path / "demo"
-    found = run([sys.executable, "-c", "from sammit.cli import main; main()", "demo", "--out", str(out), "--seeds", "1"])
+    found = run(
+        [sys.executable, "-c", "from sammit.cli import main; main()", "demo", "--out", str(out), "--seeds", "1"]
+    )
     assert all(f"| {name} " in found for name in ("local_only", "fedmsa", "pfedsam"))
     assert (out / "report.html").stat().st_size > 100_000
     assert all((out / name / "summary.json").is_file() for name in ("local_only", "fedmsa", "pfedsam"))

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-
-with warnings.catch_warnings():  # typer asks click for names that are to move
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from sammit.cli import main
 
 
 @dataclass(frozen=True)
@@ -29,6 +24,8 @@ Sammit = Callable[..., Said]
 @pytest.fixture
 def sammit(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Sammit:
     """Runs `sammit ARGUMENTS...` as the installed command does."""
+
+    from sammit.cli import main
 
     def call(*arguments: object) -> Said:
         monkeypatch.setattr(sys, "argv", ["sammit", *map(str, arguments)])

@@ -141,7 +141,9 @@ def test_a_disk_without_room_for_the_run(tmp_path: Path, sites: Path, small_disk
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 
-@pytest.mark.parametrize("spare", [0, 100_000, 900_000, 1_800_000])
+@pytest.mark.parametrize(
+    "spare", [0, *(pytest.param(some, marks=pytest.mark.slow) for some in (100_000, 900_000, 1_800_000))]
+)
 def test_a_disk_that_fills_up_on_the_way(
     tmp_path: Path, sites: Path, small_disk: Path, sammit: Call, monkeypatch: pytest.MonkeyPatch, spare: int
 ) -> None:

@@ -57,7 +57,9 @@ def truncated(here: Path) -> None:
 def another_size(here: Path) -> None:
     """Masks that do not lie on their images."""
     for path in (here / "sites" / "birch" / "masks").iterdir():
-        Image.open(path).resize((10, 12)).save(path)
+        with Image.open(path) as mask:
+            small = mask.resize((10, 12))
+        small.save(path)
 
 
 def one_patient(here: Path) -> None:

@@ -172,7 +172,7 @@ def poisoned(batch: Batch) -> Batch:
     return Batch(batch.images * float("nan"), batch.truth, batch.valid)
 
 
-@pytest.mark.parametrize("method", ["fedavg", "pfedsam", "local_only"])
+@pytest.mark.parametrize("method", ["fedavg", "pfedsam"])
 @pytest.mark.parametrize(("what", "reason"), [(broken, "RuntimeError: no memory"), (poisoned, "NaN or infinit")])
 def test_a_site_in_trouble_keeps_its_state_and_the_others_go_on(
     tmp_path: Path, sites: Path, monkeypatch: pytest.MonkeyPatch, method: str, what: Any, reason: str
@@ -189,7 +189,7 @@ def test_a_site_in_trouble_keeps_its_state_and_the_others_go_on(
     assert all(bool(torch.isfinite(tensor).all()) for state, _ in rounds.values() for tensor in state.values())
 
 
-@pytest.mark.parametrize("what", [broken, poisoned])
+@pytest.mark.parametrize("what", [broken, pytest.param(poisoned, marks=pytest.mark.slow)])
 def test_too_few_sites_stop_a_run_that_goes_on_once_they_are_mended(
     tmp_path: Path, sites: Path, monkeypatch: pytest.MonkeyPatch, what: Any
 ) -> None:

@@ -20,7 +20,7 @@ from sammit.data.decode import Entry, Facts
 from sammit.errors import UserError
 from sammit.files import write_atomically
 
-VERSION = 1
+VERSION = 2
 MEMORY = 1 << 30  # bytes of entries held open
 
 

@@ -39,11 +39,12 @@ def to_full_range(values: np.ndarray, window: tuple[float, ...], intensity: str)
 
 
 def locally(values: np.ndarray) -> np.ndarray:
-    """Each pixel and channel as its distance, in deviations, from the mean of a square around it.
+    """Each pixel as its distance, in deviations, from the mean of a square around it.
 
     The square's side is a sixteenth of the image's longer side; three deviations below and above the mean become black
-    and white. It takes away uneven light, as over a fundus, and makes faint, thin structures as plain as bold ones. The
-    deviation has a floor of 2 % of the range, so that flat regions do not turn into noise.
+    and white. It takes away uneven light, as over a fundus, and makes faint, thin structures as plain as bold ones. All
+    channels share one deviation, so that one without signal stays dim, with a floor of 2 % of the range, so that flat
+    regions do not turn into noise.
 
     Args:
         values: (D, H, W, n) uint8 or uint16, full range.
@@ -56,12 +57,12 @@ def locally(values: np.ndarray) -> np.ndarray:
 
     side = max(3, round(max(values.shape[1:3]) / 16))
     result = np.empty(values.shape, np.uint8)
-    for index in np.ndindex(values.shape[0], values.shape[3]):
-        plane = values[index[0], :, :, index[1]].astype(np.float32) / np.iinfo(values.dtype).max
-        mean = uniform_filter(plane, side, mode="reflect")
-        variance = uniform_filter(plane * plane, side, mode="reflect") - mean * mean
-        distance = (plane - mean) / (3 * np.sqrt(np.maximum(variance, 0.02**2)))
-        result[index[0], :, :, index[1]] = np.rint((0.5 + 0.5 * np.clip(distance, -1, 1)) * 255)
+    for index, piece in enumerate(values):
+        picture = piece.astype(np.float32) / np.iinfo(values.dtype).max
+        mean = uniform_filter(picture, (side, side, 0), mode="reflect")
+        variance = uniform_filter((picture - mean) ** 2, (side, side, 0), mode="reflect").mean(axis=-1, keepdims=True)
+        distance = (picture - mean) / (3 * np.sqrt(np.maximum(variance, 0.02**2)))
+        result[index] = np.rint((0.5 + 0.5 * np.clip(distance, -1, 1)) * 255)
     return result
 
 
