@@ -12,7 +12,7 @@ from sammit.errors import UserError
 from sammit.federation.local import run
 
 COMMON: dict[str, Any] = {
-    "data": {"view": "whole", "size": 64, "split": [0.35, 0.1, 0.55]},
+    "data": {"view": "whole", "size": 64, "split": [0.2, 0.1, 0.7]},
     "training": {"rounds": 10, "local_steps": 15, "batch_size": 8, "lr": 2e-3, "optimiser_state": "keep"},
     "evaluation": {"every": 2, "selection": "last"},
 }

@@ -26,7 +26,7 @@ class Look:
     """How a site's images look, how many there are, and how its readers draw.
 
     Attributes:
-        patients: patients at the site; each has one to three images.
+        patients: patients at the site; each has one or two images.
         side: height of an image, pixels; the width differs from image to image.
         ground, tint: mean background level in [0, 1] and its share in red, green, blue.
         contrast: disc minus background; negative where the disc is dark. The cup goes further the same way.
@@ -47,10 +47,10 @@ class Look:
 
 
 DEMO = {
-    "aster": Look(16, 72, 0.42, (1.25, 0.85, 0.55), 0.30, 2, 0.05, 0.7, 1.00),
-    "birch": Look(12, 96, 0.62, (1.05, 1.00, 0.90), -0.28, 2, 0.07, 1.0, 0.70),
-    "cedar": Look(10, 64, 0.38, (1.20, 0.88, 0.62), 0.26, 3, 0.08, 0.6, 1.35),
-    "dahlia": Look(10, 80, 0.58, (1.08, 0.97, 0.95), -0.26, 3, 0.06, 1.2, 1.25),
+    "aster": Look(20, 72, 0.42, (1.25, 0.85, 0.55), 0.24, 4, 0.08, 0.8, 1.00),
+    "birch": Look(16, 96, 0.62, (1.05, 1.00, 0.90), -0.22, 4, 0.10, 1.0, 0.80),
+    "cedar": Look(14, 64, 0.38, (1.20, 0.88, 0.62), 0.20, 4, 0.10, 0.7, 1.25),
+    "dahlia": Look(14, 80, 0.58, (1.08, 0.97, 0.95), -0.20, 4, 0.09, 1.2, 1.10),
 }
 """The demo's sites: appearance, balance and size differ, and so do readers.
 
@@ -69,7 +69,7 @@ def write_sites(out: Path, looks: dict[str, Look], seed: int) -> None:
     """
     for site, look in looks.items():
         for patient in range(look.patients):
-            for image in range(int(generator(seed, site, patient, "images").integers(1, 4))):
+            for image in range(int(generator(seed, site, patient, "images").integers(1, 3))):
                 pixels, labels = draw_eye(look, (seed, site, patient, image))
                 name = f"p{patient:02d}-{image}.png"
                 write_png(out / site / "images" / name, pixels)

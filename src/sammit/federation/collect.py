@@ -46,7 +46,7 @@ def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, sel
     write_state(models / "last.safetensors", progress.server.shared, {"round": progress.round - 1, "base": base})
     for site in prepared.trainers:
         path = folder.site(site.name) / "final.safetensors"
-        if prepared.personal and path.is_file():
+        if "personal" in prepared.method.judged and path.is_file():
             personal = prepared.method.personal(read_state(path)[0])
             write_state(models / "sites" / f"{site.name}.safetensors", personal, {"base": base})
 

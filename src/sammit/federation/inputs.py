@@ -4,7 +4,7 @@ when the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from sammit import runs
 from sammit.config import Experiment
 from sammit.errors import UserError
+from sammit.federation.guard import check_declared
 from sammit.methods.base import Method
 from sammit.models.weights import base_hash
 from sammit.runs import RunFolder
+from sammit.vocabulary import SiteData, State
 
 if TYPE_CHECKING:
     from sammit.federation.local import Prepared
@@ -42,6 +44,20 @@ def resolved(experiment: Experiment) -> Experiment:
 
 def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute()) if path else ""
+
+
+def planned(experiment: Experiment, method: Method, trainers: Sequence[SiteData]) -> tuple[Experiment, State]:
+    """The experiment and the server's first memory after the method's survey of the sites that train.
+
+    Raises:
+        UserError: the method surveys or remembers something that it does not declare.
+    """
+    surveys = {site.name: method.survey(site) for site in trainers}
+    for survey in surveys.values():
+        check_declared(survey, method.surveyed, "a survey")
+    experiment, memory = method.plan(experiment, surveys)
+    check_declared(memory, method.server_state, "the server's memory")
+    return experiment, memory
 
 
 def check_sites(experiment: Experiment, method: Method, sources: int) -> None:

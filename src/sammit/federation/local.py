@@ -19,7 +19,7 @@ from sammit.errors import UserError
 from sammit.federation.checkpoint import load_progress, save_progress
 from sammit.federation.collect import collect
 from sammit.federation.in_process import InProcess
-from sammit.federation.inputs import check_inputs, check_sites, going_on, resolved, write_inputs
+from sammit.federation.inputs import check_inputs, check_sites, going_on, planned, resolved, write_inputs
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Backbone, Worker
@@ -29,6 +29,7 @@ from sammit.methods.base import Method, Server
 from sammit.methods.state import select
 from sammit.models.build import build_model, set_trainable
 from sammit.runs import RunFolder
+from sammit.vocabulary import State
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Prepared:
         experiment: effective, threads resolved.
         sites: all sites, split; `trainers`: who trains (the pooled site instead of all, where the method pools).
         method, backbone: what is run.
+        memory: the server's first memory, from the method's plan.
         shared, personal: live names that travel and that stay.
     """
 
@@ -50,6 +52,7 @@ class Prepared:
     sites: list[Site]
     trainers: list[Site | PooledSite]
     method: Method
+    memory: State
     backbone: Backbone
     shared: tuple[str, ...]
     personal: tuple[str, ...]
@@ -85,6 +88,8 @@ def prepare(experiment: Experiment) -> Prepared:
     if not sources:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
     check_sites(experiment, method, len(sources))
+    trainers: list[Site | PooledSite] = [pooled(sources)] if method.pooled else list(sources)
+    experiment, memory = planned(experiment, method, trainers)
     model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
     train: str = experiment.model.train
     if train == "auto":
@@ -96,8 +101,9 @@ def prepare(experiment: Experiment) -> Prepared:
     return Prepared(
         experiment,
         sites,
-        [pooled(sources)] if method.pooled else list(sources),
+        trainers,
         method,
+        memory,
         Backbone.of(model, live),
         method.shared_names(live),
         method.personal_names(live),
@@ -139,7 +145,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
     checkpoint = folder.path / "checkpoint"
     workers = make_workers(folder, prepared)
     template = select(prepared.backbone.start, set(prepared.shared).__contains__)
-    progress = load_progress(checkpoint) or Progress(Server(dict(template)))
+    progress = load_progress(checkpoint) or Progress(Server(dict(template), prepared.memory))
     folder.write_lines("rounds.jsonl", progress.log)
 
     def save(new: Progress) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sammit.config import Experiment
 from sammit.errors import UserError
-from sammit.federation.guard import refusal
+from sammit.federation.guard import check_declared, refusal
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
 from sammit.vocabulary import Failure, Judgement, Order, Part, Reply, State, Update
@@ -116,6 +116,7 @@ class Rounds:
         taken: list[str] = []
         updates = self._accepted(orders, line, taken)
         server = self.method.aggregate(progress.server, updates)
+        check_declared(server.memory, self.method.server_state, "the server's memory")
         for _ in updates:  # a method that needs no update still leaves every reply looked at
             pass
         needed = min(self.experiment.training.min_sites, len(self.train_sites))  # pooled training has one
@@ -206,6 +207,7 @@ class Rounds:
 
     def _train_order(self, progress: Progress, site: str, marks: _Marks) -> Order:
         tensors, extras = self.method.orders(progress.server, site)
+        check_declared(extras, self.method.extras_down, "an order")
         order = self._order(progress, site, "train", progress.round, tensors, marks.of(tensors))
         return replace(order, extras=extras)
 
