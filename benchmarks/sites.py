@@ -20,7 +20,8 @@ def one(sites: int, size: int) -> dict[str, float]:
     """A run of `sites` sites in this process."""
     from sammit.config import experiment_from
     from sammit.data.phantom import DEMO, write_sites
-    from sammit.federation.local import peak_memory, run
+    from sammit.federation.local import run
+    from sammit.runs import peak_memory
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "sites"

@@ -15,7 +15,7 @@ from sammit.data.site import Site, site_of_images
 from sammit.data.sites import discover
 from sammit.data.writers import mask_suffix, write_mask, write_overlay
 from sammit.errors import UserError, nearest
-from sammit.federation.local import make_method
+from sammit.federation.prepare import make_method
 from sammit.federation.scoring import SiteScores
 from sammit.geometry import View
 from sammit.learning.inference import segment_slices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -179,3 +180,8 @@ def need_space(path: Path, needed: int) -> None:
             f"{path}: the run needs about {needed / 1e6:.0f} MB and the disk has {free / 1e6:.0f} MB free; "
             "free some space or choose another --out"
         )
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

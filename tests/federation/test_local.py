@@ -17,6 +17,7 @@ from federation.hand import folder_of
 from sammit.data.site import Site
 from sammit.errors import UserError
 from sammit.federation import in_process, local
+from sammit.federation.prepare import prepare
 from sammit.runs import RunFolder, read_state
 from sammit.vocabulary import Batch
 
@@ -70,7 +71,7 @@ def test_nothing_private_is_in_a_reply(
     monkeypatch.setattr(in_process, "encode", recorded)
     what = tiny.experiment(sites, method, data={"size": 16}, training={"rounds": 1, "optimiser_state": "keep"})
     tiny.run(what, tmp_path / "run")
-    private = set(local.prepare(what).personal)
+    private = set(prepare(what).personal)
     for site in tiny.LOOKS:
         private |= {path.stem for path in (sites / site / "images").iterdir()}
     for path in (tmp_path / "run" / "checkpoint" / "sites").rglob("committed.safetensors"):
@@ -93,7 +94,7 @@ def test_all_sites_take_turns_in_one_model(tmp_path: Path, sites: Path) -> None:
     gc.collect()
     before = sum(type(thing) is PromptFreeSam for thing in gc.get_objects())
     what = tiny.experiment(root, "pfedsam", data={"size": 16}, training={"rounds": 1, "local_steps": 1})
-    prepared = local.prepare(what)
+    prepared = prepare(what)
     workers = local.make_workers(RunFolder(tmp_path / "run", what), prepared)
     assert len(workers) == 10
     assert {id(worker.backbone) for worker in workers.values()} == {id(prepared.backbone)}

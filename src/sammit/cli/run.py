@@ -13,7 +13,7 @@ from sammit.config import load_experiment, to_toml
 
 if TYPE_CHECKING:
     from sammit.config import Experiment
-    from sammit.federation.local import Prepared
+    from sammit.federation.prepare import Prepared
 
 
 def demo(
@@ -60,10 +60,10 @@ def run(
 
 def _dry_run(experiment: Experiment) -> None:
     """What would run, on what, and what it would cost."""
-    from sammit.federation import local
     from sammit.federation.estimate import estimate
+    from sammit.federation.prepare import prepare
 
-    prepared = local.prepare(experiment)
+    prepared = prepare(experiment)
     typer.echo(to_toml(prepared.experiment))
     _say_sites(prepared)
     for name, value in estimate(prepared).items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sammit.data.decode import Entry, layer
 from sammit.randomness import generator
@@ -14,9 +14,18 @@ from sammit.vocabulary import Case
 if TYPE_CHECKING:
     import numpy as np
 
-    from sammit.data.site import Site
-
 POINTS = 1024  # places remembered for each structure of a slice; enough that tiles differ
+
+
+class Framed(Protocol):
+    """What a unit asks of its site."""
+
+    name: str
+    structures: tuple[str, ...]
+
+    def frame(self, case: Case) -> Entry:
+        """A case at the scale the model sees."""
+        ...
 
 
 @dataclass
@@ -29,7 +38,7 @@ class Unit:
         index: the slice.
     """
 
-    site: Site
+    site: Framed
     case: Case
     index: int
     _points: dict[int, np.ndarray] = field(default_factory=dict, repr=False)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sammit.federation.prepare import Prepared
 from sammit.federation.rounds import Progress
 from sammit.files import write_atomically
 from sammit.reporting.cases import CaseScore, read_cases, write_cases
 from sammit.reporting.summary import Facts, summarise
 from sammit.runs import RunFolder, read_state, write_state
 from sammit.vocabulary import State
-
-if TYPE_CHECKING:
-    from sammit.federation.local import Prepared
 
 
 def collect(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 
 from sammit.federation.messages import encode
+from sammit.federation.prepare import Prepared
 from sammit.learning.loop import Trainer, steps_in_round
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.state import select
+from sammit.runs import peak_memory
 from sammit.vocabulary import Batch, Update
-
-if TYPE_CHECKING:
-    from sammit.federation.local import Prepared
 
 
 def estimate(prepared: Prepared) -> dict[str, str]:
@@ -38,8 +36,6 @@ def estimate(prepared: Prepared) -> dict[str, str]:
 
 def _measured_step(prepared: Prepared) -> tuple[float, int]:
     """Seconds of one optimiser step (the better of two) and resident memory after it."""
-    from sammit.federation.local import peak_memory
-
     experiment = prepared.experiment
     names = [*prepared.shared, *prepared.personal]
     model, size = prepared.backbone.model, experiment.data.size

@@ -4,71 +4,17 @@ when the run goes on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sammit import runs
 from sammit.config import Experiment
 from sammit.errors import UserError
-from sammit.federation.guard import check_declared
-from sammit.methods.base import Method
+from sammit.federation.prepare import Prepared, resolved
 from sammit.models.weights import base_hash
 from sammit.runs import RunFolder
-from sammit.vocabulary import SiteData, State
-
-if TYPE_CHECKING:
-    from sammit.federation.local import Prepared
-
-
-def resolved(experiment: Experiment) -> Experiment:
-    """The experiment with threads counted and paths made absolute, so that the run can go on from any folder.
-
-    Raises:
-        UserError: a device that cannot be used here.
-    """
-    import torch
-
-    training, data, model = experiment.training, experiment.data, experiment.model
-    try:
-        torch.empty(0, device=training.device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UserError(f"training.device: '{training.device}' cannot be used here ({reason}); try 'cpu'") from None
-    training = replace(training, threads=training.threads or torch.get_num_threads())
-    weights = model.weights if model.weights in ("pretrained", "random") else _absolute(model.weights)
-    data = replace(data, root=_absolute(data.root), cache=_absolute(data.cache))
-    return replace(experiment, training=training, data=data, model=replace(model, weights=weights))
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute()) if path else ""
-
-
-def planned(experiment: Experiment, method: Method, trainers: Sequence[SiteData]) -> tuple[Experiment, State]:
-    """The experiment and the server's first memory after the method's survey of the sites that train.
-
-    Raises:
-        UserError: the method surveys or remembers something that it does not declare.
-    """
-    surveys = {site.name: method.survey(site) for site in trainers}
-    for survey in surveys.values():
-        check_declared(survey, method.surveyed, "a survey")
-    experiment, memory = method.plan(experiment, surveys)
-    check_declared(memory, method.server_state, "the server's memory")
-    return experiment, memory
-
-
-def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
-    """Raise UserError where the method cannot judge the unseen sites, or fewer sites train than a round needs."""
-    if experiment.evaluation.unseen and "global" not in method.judged:
-        raise UserError(
-            f"evaluation.unseen: {experiment.method.name} has no model for a site that takes no part; "
-            "leave evaluation.unseen empty or choose another method"
-        )
-    if sources < experiment.training.min_sites and not method.pooled:
-        raise UserError(f"training.min_sites: {experiment.training.min_sites}, but {sources} sites train; lower it")
 
 
 def write_inputs(folder: RunFolder, prepared: Prepared) -> None:

@@ -2,112 +2,31 @@
 
 from __future__ import annotations
 
-import logging
-import resource
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from sammit import plugins, runs
-from sammit.config import Experiment, build
-from sammit.data.check import too_coarse
+from sammit import runs
+from sammit.config import Experiment
 from sammit.data.site import Site
-from sammit.data.sites import PooledSite, open_sites, pooled
-from sammit.errors import UserError
+from sammit.data.sites import PooledSite
 from sammit.federation.checkpoint import load_progress, save_progress
 from sammit.federation.collect import collect
 from sammit.federation.in_process import InProcess
-from sammit.federation.inputs import check_inputs, check_sites, going_on, planned, resolved, write_inputs
+from sammit.federation.inputs import check_inputs, going_on, write_inputs
 from sammit.federation.memory import PrivateMemory
+from sammit.federation.prepare import Prepared, prepare
 from sammit.federation.rounds import Progress, Rounds
-from sammit.federation.worker import Backbone, Worker
+from sammit.federation.worker import Worker
 from sammit.files import clear_drafts
 from sammit.learning.loop import steps_in_round
-from sammit.methods.base import Method, Server
+from sammit.methods.base import Server
 from sammit.methods.state import select
-from sammit.models.build import build_model, set_trainable
 from sammit.runs import RunFolder
-from sammit.vocabulary import State
-
-log = logging.getLogger(__name__)
 
 Tell = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Prepared:
-    """A run that is ready to start, and what a person may want to know of it before.
-
-    Attributes:
-        experiment: effective, threads resolved.
-        sites: all sites, split; `trainers`: who trains (the pooled site instead of all, where the method pools).
-        method, backbone: what is run.
-        memory: the server's first memory, from the method's plan.
-        shared, personal: live names that travel and that stay.
-    """
-
-    experiment: Experiment
-    sites: list[Site]
-    trainers: list[Site | PooledSite]
-    method: Method
-    memory: State
-    backbone: Backbone
-    shared: tuple[str, ...]
-    personal: tuple[str, ...]
-
-    def parameters(self) -> dict[str, int]:
-        """Counts: total, trainable, shared, local."""
-        sizes = {name: p.numel() for name, p in self.backbone.model.named_parameters()}
-        shared, local = (sum(sizes[name] for name in names) for names in (self.shared, self.personal))
-        return {"total": sum(sizes.values()), "trainable": shared + local, "shared": shared, "local": local}
-
-
-def make_method(experiment: Experiment) -> Method:
-    """The method of a recipe with its options checked; raises UserError with the nearest known name."""
-    module = plugins.load("methods", experiment.method.name)
-    options = build(module.Options, experiment.method.options, "method")
-    method: Method = module.Method(options)
-    return method
-
-
-def prepare(experiment: Experiment) -> Prepared:
-    """Open the sites and build the model; trains nothing and writes nothing but the cache.
-
-    Raises:
-        UserError: whatever in the recipe or the data a person must mend.
-    """
-    import torch
-
-    experiment = resolved(experiment)
-    torch.set_num_threads(experiment.training.threads)
-    method = make_method(experiment)
-    sites = open_sites(experiment.data, experiment.seed, experiment.evaluation.unseen)
-    sources = [site for site in sites if site.name not in experiment.evaluation.unseen]
-    if not sources:
-        raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
-    check_sites(experiment, method, len(sources))
-    trainers: list[Site | PooledSite] = [pooled(sources)] if method.pooled else list(sources)
-    experiment, memory = planned(experiment, method, trainers)
-    model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
-    train: str = experiment.model.train
-    if train == "auto":
-        train = method.train_default if experiment.model.adapter else "all"
-    live = [name for name in set_trainable(model, train) if method.trains(name)]
-    model.to(experiment.training.device)
-    for warning in too_coarse(sources, model.stride):
-        log.warning(warning)
-    return Prepared(
-        experiment,
-        sites,
-        trainers,
-        method,
-        memory,
-        Backbone.of(model, live),
-        method.shared_names(live),
-        method.personal_names(live),
-    )
 
 
 def run(experiment: Experiment, out: Path, tell: Tell, resume: bool = False) -> RunFolder:
@@ -166,7 +85,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
     progress = rounds.run(progress)
     rounds.finish(progress)
     seconds = sum(row["seconds"] for row in progress.log) or perf_counter() - started
-    collect(folder, prepared, progress, rounds.selected(progress), seconds, peak_memory())
+    collect(folder, prepared, progress, rounds.selected(progress), seconds, runs.peak_memory())
     return folder
 
 
@@ -201,8 +120,3 @@ def space_needed(prepared: Prepared) -> int:
     server = 4 * counts["shared"] * 4
     site = 4 * (4 * counts["local"] * 3 + kept * counts["shared"] * (kept > 1)) + 3_000_000
     return server + site * len(prepared.sites) + 4_000_000
-
-
-def peak_memory() -> int:
-    """Largest resident memory of this process so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

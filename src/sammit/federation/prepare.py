@@ -1,0 +1,145 @@
+"""From an experiment to a run that is ready to start: sites open, model built, everything checked, nothing written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sammit import plugins
+from sammit.config import Experiment, build
+from sammit.data.check import too_coarse
+from sammit.data.site import Site
+from sammit.data.sites import PooledSite, open_sites, pooled
+from sammit.errors import UserError
+from sammit.federation.guard import check_declared
+from sammit.federation.worker import Backbone
+from sammit.methods.base import Method
+from sammit.models.build import build_model, set_trainable
+from sammit.vocabulary import SiteData, State
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Prepared:
+    """A run that is ready to start, and what a person may want to know of it before.
+
+    Attributes:
+        experiment: effective, threads resolved.
+        sites: all sites, split; `trainers`: who trains (the pooled site instead of all, where the method pools).
+        method, backbone: what is run.
+        memory: the server's first memory, from the method's plan.
+        shared, personal: live names that travel and that stay.
+    """
+
+    experiment: Experiment
+    sites: list[Site]
+    trainers: list[Site | PooledSite]
+    method: Method
+    memory: State
+    backbone: Backbone
+    shared: tuple[str, ...]
+    personal: tuple[str, ...]
+
+    def parameters(self) -> dict[str, int]:
+        """Counts: total, trainable, shared, local."""
+        sizes = {name: p.numel() for name, p in self.backbone.model.named_parameters()}
+        shared, local = (sum(sizes[name] for name in names) for names in (self.shared, self.personal))
+        return {"total": sum(sizes.values()), "trainable": shared + local, "shared": shared, "local": local}
+
+
+def make_method(experiment: Experiment) -> Method:
+    """The method of a recipe with its options checked; raises UserError with the nearest known name."""
+    module = plugins.load("methods", experiment.method.name)
+    options = build(module.Options, experiment.method.options, "method")
+    method: Method = module.Method(options)
+    return method
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """Open the sites and build the model; trains nothing and writes nothing but the cache.
+
+    Raises:
+        UserError: whatever in the recipe or the data a person must mend.
+    """
+    import torch
+
+    experiment = resolved(experiment)
+    torch.set_num_threads(experiment.training.threads)
+    method = make_method(experiment)
+    sites = open_sites(experiment.data, experiment.seed, experiment.evaluation.unseen)
+    sources = [site for site in sites if site.name not in experiment.evaluation.unseen]
+    if not sources:
+        raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
+    check_sites(experiment, method, len(sources))
+    trainers: list[Site | PooledSite] = [pooled(sources)] if method.pooled else list(sources)
+    experiment, memory = planned(experiment, method, trainers)
+    model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
+    train: str = experiment.model.train
+    if train == "auto":
+        train = method.train_default if experiment.model.adapter else "all"
+    live = [name for name in set_trainable(model, train) if method.trains(name)]
+    model.to(experiment.training.device)
+    for warning in too_coarse(sources, model.stride):
+        log.warning(warning)
+    return Prepared(
+        experiment,
+        sites,
+        trainers,
+        method,
+        memory,
+        Backbone.of(model, live),
+        method.shared_names(live),
+        method.personal_names(live),
+    )
+
+
+def resolved(experiment: Experiment) -> Experiment:
+    """The experiment with threads counted and paths made absolute, so that the run can go on from any folder.
+
+    Raises:
+        UserError: a device that cannot be used here.
+    """
+    import torch
+
+    training, data, model = experiment.training, experiment.data, experiment.model
+    try:
+        torch.empty(0, device=training.device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"training.device: '{training.device}' cannot be used here ({reason}); try 'cpu'") from None
+    training = replace(training, threads=training.threads or torch.get_num_threads())
+    weights = model.weights if model.weights in ("pretrained", "random") else _absolute(model.weights)
+    data = replace(data, root=_absolute(data.root), cache=_absolute(data.cache))
+    return replace(experiment, training=training, data=data, model=replace(model, weights=weights))
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else ""
+
+
+def planned(experiment: Experiment, method: Method, trainers: Sequence[SiteData]) -> tuple[Experiment, State]:
+    """The experiment and the server's first memory after the method's survey of the sites that train.
+
+    Raises:
+        UserError: the method surveys or remembers something that it does not declare.
+    """
+    surveys = {site.name: method.survey(site) for site in trainers}
+    for survey in surveys.values():
+        check_declared(survey, method.surveyed, "a survey")
+    experiment, memory = method.plan(experiment, surveys)
+    check_declared(memory, method.server_state, "the server's memory")
+    return experiment, memory
+
+
+def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
+    """Raise UserError where the method cannot judge the unseen sites, or fewer sites train than a round needs."""
+    if experiment.evaluation.unseen and "global" not in method.judged:
+        raise UserError(
+            f"evaluation.unseen: {experiment.method.name} has no model for a site that takes no part; "
+            "leave evaluation.unseen empty or choose another method"
+        )
+    if sources < experiment.training.min_sites and not method.pooled:
+        raise UserError(f"training.min_sites: {experiment.training.min_sites}, but {sources} sites train; lower it")
