@@ -47,10 +47,12 @@ def write_atomically(path: Path, data: bytes | str | Callable[[Path], object]) -
             os.fsync(handle.fileno())
         draft.replace(path)
         flush_folder(path.parent)
-    except Exception as error:
+    except BaseException as error:  # Ctrl-C too must not leave a draft
         with suppress(OSError):
             draft.unlink()
-        raise _explain(error, path) from error
+        if isinstance(error, Exception):
+            raise _explain(error, path) from error
+        raise
 
 
 def flush_folder(folder: Path) -> None:
