@@ -57,7 +57,8 @@ def test_killed_with_moments_kept_and_rounds_unjudged(tmp_path: Path, sites: Pat
 @pytest.mark.parametrize("options", [{"kd_teacher": "ema"}, {"stage_order": "interleaved"}, {"decoder": "local"}])
 def test_killed_with_options_of_pfedsam(tmp_path: Path, sites: Path, options: dict[str, Any]) -> None:
     """State that only some options leave behind."""
-    table = tiny.table(sites, "pfedsam", data={"size": 16}, method=options, training={"batch_size": 1})
+    table = tiny.table(sites, "pfedsam", data={"size": 16}, training={"batch_size": 1})
+    table["method"] |= options
     assert differences(tmp_path, table, ["before"], 6) == []
 
 
