@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from sammit import plugins
 from sammit.config import Experiment, experiment_from
-from sammit.data.phantom import Look, write_sites
+from sammit.data.phantom import DATASET_TOML, Look, draw_eye, write_png
 from sammit.federation import local
 
 LOOKS = {
@@ -20,8 +21,13 @@ METHODS = plugins.names("methods")
 
 
 def make_sites(folder: Path) -> None:
-    """Two sites in `folder`."""
-    write_sites(folder, LOOKS, 0)
+    """Two sites in `folder`, two images of each patient, however the demo's own sites may be tuned."""
+    for site, look in LOOKS.items():
+        for patient, image in product(range(look.patients), range(2)):
+            pixels, labels = draw_eye(look, (0, site, patient, image))
+            write_png(folder / site / "images" / f"p{patient:02d}-{image}.png", pixels)
+            write_png(folder / site / "masks" / f"p{patient:02d}-{image}.png", labels)
+    (folder / "dataset.toml").write_text(DATASET_TOML)
 
 
 def table(root: Path | str, method: str = "fedavg", **tables: dict[str, Any]) -> dict[str, Any]:
