@@ -47,15 +47,15 @@ class Look:
 
 
 DEMO = {
-    "aster": Look(20, 72, 0.42, (1.25, 0.85, 0.55), 0.26, 3, 0.07, 0.8, 1.00),
-    "birch": Look(16, 88, 0.62, (1.05, 1.00, 0.90), -0.25, 3, 0.08, 1.0, 0.90),
-    "cedar": Look(14, 64, 0.38, (0.85, 1.00, 1.15), 0.23, 3, 0.09, 0.7, 1.12),
-    "dahlia": Look(14, 80, 0.58, (1.15, 0.92, 1.02), -0.23, 3, 0.08, 1.2, 1.00),
+    "aster": Look(20, 72, 0.40, (1.25, 0.85, 0.55), 0.32, 2, 0.05, 0.7, 1.00),
+    "birch": Look(16, 88, 0.46, (1.05, 1.00, 0.90), 0.30, 2, 0.06, 0.9, 0.80),
+    "cedar": Look(14, 64, 0.34, (0.85, 1.00, 1.15), 0.30, 2, 0.07, 0.6, 1.25),
+    "dahlia": Look(14, 80, 0.42, (1.15, 0.90, 1.05), 0.28, 2, 0.06, 1.0, 1.10),
 }
 """The demo's sites: appearance, balance and size differ, and so do readers.
 
-Two have bright discs and two dark ones, readers at birch draw the cup tighter and at cedar wider, and each has few
-labelled patients: alone a site sees too little, and one model cannot please all.
+Readers at birch draw the cup tighter and at cedar wider, and each site has few labelled patients: alone it sees too
+little, and one model cannot please all.
 """
 
 
@@ -102,15 +102,15 @@ def draw_eye(look: Look, key: tuple[object, ...]) -> tuple[NDArray[np.uint8], La
     """
     rng = generator("eye", *key)
     height, width = look.side, int(look.side * rng.uniform(0.9, 1.2))
-    radius = height * rng.uniform(0.12, 0.29)
+    radius = height * rng.uniform(0.13, 0.28)
     centre = (rng.uniform(0.32, 0.68) * height, rng.uniform(0.32, 0.68) * width)
     outline = _outline(rng, (height, width), centre, radius, 0.10)
     ratio = rng.uniform(0.40, 0.68)
     shade = _smooth(rng, (height, width), height / 3) * 0.10
-    contrast = look.contrast * rng.uniform(0.7, 1.3)
+    contrast = look.contrast * rng.uniform(0.75, 1.25)
     level = shade + contrast * (_step(outline, 1.0, radius) + 0.7 * _step(outline, ratio, radius))
     for _ in range(int(rng.integers(0, look.decoys + 1))):
-        alike = 1 if rng.uniform() < 0.3 else -1
+        alike = 1 if rng.uniform() < 0.25 else -1
         level += _decoy(rng, (height, width), height) * alike * look.contrast * rng.uniform(0.8, 1.3)
     level -= 0.22 * np.clip(tubes(rng, (height, width), int(rng.integers(2, 5)), 1.6), 0, 1)
     image = (look.ground + blur(level, look.blur))[..., None] * np.asarray(look.tint, np.float32)
