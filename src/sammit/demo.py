@@ -14,7 +14,7 @@ from sammit.federation.local import run
 COMMON: dict[str, Any] = {
     "data": {"view": "whole", "size": 64, "split": [0.2, 0.1, 0.7]},
     "training": {"rounds": 10, "local_steps": 16, "batch_size": 8, "lr": 1.5e-3, "optimiser_state": "keep"},
-    "evaluation": {"every": 2, "selection": "last"},
+    "evaluation": {"every": 5, "selection": "last"},
 }
 
 METHODS: dict[str, dict[str, Any]] = {
