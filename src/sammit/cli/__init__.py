@@ -53,7 +53,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="sammit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:
         asked.show()
         sys.exit(2)
