@@ -10,6 +10,7 @@ import pytest
 import tiny
 from sammit import demo
 from sammit.errors import UserError
+from sammit.methods.pfedsam import global_steps
 
 
 @pytest.fixture
@@ -48,9 +49,9 @@ def test_every_method_takes_as_many_steps(tmp_path: Path) -> None:
     taken = set()
     for name in demo.METHODS:
         what = demo.demo_experiment(name, tmp_path, 0)
-        options = what.method.options
-        last = (1 - options.get("global_share", 0)) * options.get("final_local_epochs", 0)
-        taken.add(what.training.local_steps * (what.training.rounds + last))
+        options, steps = what.method.options, what.training.local_steps
+        local = steps - global_steps(steps, options.get("global_share", 1.0))
+        taken.add(steps * what.training.rounds + local * options.get("final_local_epochs", 0))
     assert len(taken) == 1
 
 
