@@ -27,7 +27,7 @@ def demo(
     total = seeds * len(demonstration.METHODS) * demonstration.COMMON["training"]["rounds"]
     with progress.rounds(total) as tell:
         folders = demonstration.demo(out, range(seeds), lambda name, row: tell(row, name))
-    write_report([path for _, path in folders], out / "report.html")
+    write_report([path for _, path in folders], out / "report.html", [name for name, _ in folders])
     tables.say_comparison(folders)
     typer.echo(f"report: {out / 'report.html'}")
 

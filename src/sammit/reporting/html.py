@@ -45,12 +45,13 @@ class Section:
     environment: list[tuple[str, str]]
 
 
-def write_report(runs: list[Path], out: Path) -> None:
+def write_report(runs: list[Path], out: Path, labels: Sequence[str] = ()) -> None:
     """Write the report of one run, or the comparison of several with the details of each.
 
     Args:
         runs: run folders; each needs its `summary.json`, everything else is optional and its absence is said.
         out: the HTML file, written whole or not at all.
+        labels: what each run is called; `run_labels` decides where there are none.
 
     Raises:
         UserError: no runs, a folder that cannot be read, or runs scored under different protocols.
@@ -58,7 +59,7 @@ def write_report(runs: list[Path], out: Path) -> None:
     if not runs:
         raise UserError("no runs to report: name at least one run folder")
     folders = [read_run(path) for path in runs]
-    labels = run_labels(folders)
+    labels = labels or run_labels(folders)
     sections = [_section(run, label, place) for place, (run, label) in enumerate(_titled(folders, labels))]
     several = _comparison(folders, labels) if len(folders) > 1 else None
     for width, curves in _DETAIL:
