@@ -17,7 +17,7 @@ from sammit.errors import UserError
 from sammit.files import is_draft, write_atomically
 from sammit.vocabulary import State
 
-LIBRARIES = ("sammit", "torch", "transformers", "monai", "numpy", "safetensors")
+LIBRARIES = ("sammit", "torch", "transformers", "numpy", "safetensors")
 
 
 class RunFolder:
