@@ -126,7 +126,7 @@ def predict(
 def _written(predictor: Predictor, site: Site, out: Path, overlay: bool) -> Iterator[Path]:
     for case in site.cases("test"):
         loaded = site.load(case)
-        slices = segment_slices(predictor.model, loaded.image, predictor.view, predictor.device)
+        slices = segment_slices(predictor.model, loaded.image, predictor.view, predictor.device, loaded.spacing)
         found = np.stack(list(slices))
         suffix = mask_suffix(case.image[0], len(found))
         for c, structure in enumerate(predictor.structures):

@@ -26,9 +26,9 @@ def list_plugins(
 
 def _rows(kind: str) -> list[dict[str, Any]]:
     if kind == "models":
-        from sammit.models.build import SIZES
+        from sammit.models.build import MODELS
 
-        return [{"name": name, "summary": size.summary} for name, size in SIZES.items()]
+        return [{"name": name, "summary": size.summary} for name, size in MODELS.items()]
     from sammit.plugins import describe
 
     return describe(kind)

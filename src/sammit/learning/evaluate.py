@@ -41,7 +41,7 @@ def score_cases(
     """Score cases one by one, in native geometry; nothing is kept but what the caller keeps."""
     for case in cases:
         loaded = site.load(case)
-        found = segment(model, loaded.image, view, device)
+        found = segment(model, loaded.image, view, device, loaded.spacing)
         yield Scored(loaded, found, score(found, loaded, site.structures))
 
 

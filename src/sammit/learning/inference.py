@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,26 +14,43 @@ from sammit.geometry import View, resize
 
 TILES_AT_ONCE = 16
 
+Spacing = tuple[float, float, float]
 
-def segment(model: nn.Module, image: NDArray[np.integer], view: View, device: str = "cpu") -> NDArray[np.bool_]:
+
+@runtime_checkable
+class WholeCase(Protocol):
+    """A model that looks at a whole case by itself, in its own way, and needs no view (nnU-Net)."""
+
+    def segment_case(self, image: NDArray[np.integer], spacing: Spacing | None) -> NDArray[np.bool_]:
+        """(D, H, W, 3) of an unsigned integer type, spacing in mm -> (D, H, W, C)."""
+        ...
+
+
+def segment(
+    model: nn.Module, image: NDArray[np.integer], view: View, device: str = "cpu", spacing: Spacing | None = None
+) -> NDArray[np.bool_]:
     """Masks of a case in its native geometry, a slice at a time.
 
     Args:
-        model: (B, 3, size, size) in [0, 1] -> (B, C, h, w) logits.
+        model: (B, 3, size, size) in [0, 1] -> (B, C, h, w) logits; or a `WholeCase`.
         image: (D, H, W, 3) of an unsigned integer type, full range.
         view: how the model looks at a slice.
         device: where the model is.
+        spacing: (slice, row, column) in mm, None where it is not known; a `WholeCase` may use it.
 
     Returns:
         (D, H, W, C) bool: sigmoid above 0.5, that is a logit above 0.
     """
-    return np.stack(list(segment_slices(model, image, view, device)))
+    return np.stack(list(segment_slices(model, image, view, device, spacing)))
 
 
 def segment_slices(
-    model: nn.Module, image: NDArray[np.integer], view: View, device: str = "cpu"
+    model: nn.Module, image: NDArray[np.integer], view: View, device: str = "cpu", spacing: Spacing | None = None
 ) -> Iterator[NDArray[np.bool_]]:
     """The masks of `segment`, one (H, W, C) slice after another, so that a long volume never sits whole in memory."""
+    if isinstance(model, WholeCase):
+        yield from model.segment_case(image, spacing)
+        return
     training = model.training
     model.eval()
     try:

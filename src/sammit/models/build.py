@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any
 from sammit import plugins
 from sammit.config import ModelConfig, build
 from sammit.errors import UserError
-from sammit.models.sizes import SIZES, Size, size_named
+from sammit.models.sizes import MODELS, SIZES, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
 
 if TYPE_CHECKING:
     from torch import nn
 
     from sammit.models.sam import PromptFreeSam
+    from sammit.models.unet import ResidualUNet
 
-__all__ = ["SIZES", "Size", "build_model", "set_trainable", "size_named"]
+    Network = PromptFreeSam | ResidualUNet
+    """What is trained, sent and used: (B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
+
+__all__ = ["MODELS", "SIZES", "Size", "build_model", "set_trainable", "size_named"]
 
 
-def build_model(config: ModelConfig, image_size: int, structures: int, seed: int) -> PromptFreeSam:
+def build_model(config: ModelConfig, image_size: int, structures: int, seed: int) -> Network:
     """A network with its adapters, weights loaded, nothing frozen yet.
 
     Args:
@@ -34,18 +38,34 @@ def build_model(config: ModelConfig, image_size: int, structures: int, seed: int
     """
     import torch
 
-    from sammit.models import weights
-
     size = size_named(config.name)
-    stride = config.output_stride or size.stride
     if image_size % size.patch:
-        raise UserError(f"data.size: {image_size} is not a multiple of {config.name}'s patch, {size.patch}")
-    if stride > size.patch // 4:
-        raise UserError(f"model.output_stride: at most {size.patch // 4} for {config.name}, SAM's own step")
+        raise UserError(f"data.size: {image_size} is not a multiple of {size.patch}, as {config.name} needs")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_to_seed(seed, "model"))
-        model = _assemble(size, config, image_size, structures, stride)
-        _attach(model, config)
+        if isinstance(size, UNetSize):
+            return _unet(size, config, structures)
+        return _segment_anything(size, config, image_size, structures)
+
+
+def _unet(size: UNetSize, config: ModelConfig, structures: int) -> Network:
+    from sammit.models.unet import ResidualUNet
+
+    if config.weights != "random":
+        raise UserError(f"model.weights: {config.name} has no published weights; set model.weights = 'random'")
+    if config.adapter:
+        raise UserError(f"model.adapter: {config.name} has no blocks to put adapters into; leave it empty")
+    return ResidualUNet(size, structures)
+
+
+def _segment_anything(size: Size, config: ModelConfig, image_size: int, structures: int) -> PromptFreeSam:
+    from sammit.models import weights
+
+    stride = config.output_stride or size.stride
+    if stride > size.patch // 4:
+        raise UserError(f"model.output_stride: at most {size.patch // 4} for {config.name}, SAM's own step")
+    model = _assemble(size, config, image_size, structures, stride)
+    _attach(model, config)
     weights.load_into(model, config)
     return model
 

@@ -9,7 +9,7 @@ from sammit.errors import UserError, nearest
 
 @dataclass(frozen=True)
 class Size:
-    """The numbers of one architecture."""
+    """The numbers of one Segment Anything model."""
 
     summary: str
     width: int  # D
@@ -33,8 +33,32 @@ SIZES = {
 }
 
 
-def size_named(name: str) -> Size:
+@dataclass(frozen=True)
+class UNetSize:
+    """The numbers of one U-Net: channels of each level, residual units in each."""
+
+    summary: str
+    channels: tuple[int, ...]
+    units: int
+    stride: int = 1
+
+    @property
+    def patch(self) -> int:
+        """Image sides must be multiples of it: each level but the first halves them."""
+        return int(2 ** (len(self.channels) - 1))
+
+
+UNETS = {
+    "unet": UNetSize(
+        "residual U-Net (MONAI's), 1.6 M parameters, always from a random start", (16, 32, 64, 128, 256), 2
+    )
+}
+
+MODELS: dict[str, Size | UNetSize] = {**SIZES, **UNETS}
+
+
+def size_named(name: str) -> Size | UNetSize:
     """The architecture of a name, or a UserError with the nearest known one."""
-    if name not in SIZES:
-        raise UserError(f"unknown model '{name}': {nearest(name, list(SIZES))}")
-    return SIZES[name]
+    if name not in MODELS:
+        raise UserError(f"unknown model '{name}': {nearest(name, list(MODELS))}")
+    return MODELS[name]
