@@ -33,6 +33,7 @@ class DataConfig:
     size: int = 128  # side of what the model sees, in pixels
     scale: float = 1.0  # tiles: size of a model pixel relative to native; 2.0 halves the resolution
     longest: int = 0  # tiles: the longer side is brought to this many pixels first (sites differ in size); 0: by scale
+    resampling: Literal["area", "fedfms"] = "area"  # fedfms: plain bilinear images, nearest truth at a quarter
     overlap: float = 0.25  # tiles: share of a tile's side shared with its neighbour when predicting
     foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
     augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
@@ -41,7 +42,11 @@ class DataConfig:
     spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none
     axis: Literal["auto", "0", "1", "2"] = "auto"  # volumes: the axis that is cut; auto: the coarsest spacing
     empty_slices: float = 0.2  # volumes: share of the slices without any structure that training keeps
-    split: tuple[float, ...] = (0.6, 0.15, 0.25)  # share of patients in train, val, test
+    split: tuple[float, ...] = (
+        0.6,
+        0.15,
+        0.25,
+    )  # share of patients in train, val, test; test may be 0 with unseen sites
     cache: str = ""  # folder of decoded images; empty: ~/.cache/sammit
 
     def check(self) -> None:
@@ -56,7 +61,12 @@ class DataConfig:
         _need(not self.window or self.window[0] < self.window[1], "data.window", "low below high")
         _need(len(self.spacing) in (0, 3), "data.spacing", "three numbers, mm: slice, row, column")
         _need(all(side > 0 for side in self.spacing), "data.spacing", "three numbers above 0")
-        _need(len(self.split) == 3 and min(self.split) > 0, "data.split", "three positive shares: train, val, test")
+        _need(len(self.split) == 3, "data.split", "three shares: train, val, test")
+        _need(
+            min(self.split[:2]) > 0 and self.split[2] >= 0,
+            "data.split",
+            "above 0 for train and val, not below for test",
+        )
         _need(abs(sum(self.split) - 1) < 1e-6, "data.split", "three shares that sum to 1")
         try:
             groups = re.compile(self.patient).groups if self.patient else 1
@@ -139,14 +149,16 @@ class TrainingConfig:
 class EvaluationConfig:
     """`[evaluation]`: what is scored, when, and which round is reported."""
 
-    protocol: Literal["standard"] = "standard"  # sigmoid at 0.5, native resolution, per image or volume
+    protocol: Literal["standard", "fedfms"] = "standard"  # right, or FedFMS's own, for comparison with the paper only
     unseen: tuple[str, ...] = ()  # sites that take no part and are tested whole
     selection: Literal["best", "last"] = "best"  # best: highest mean validation Dice over the source sites
     every: int = 1  # rounds between validations
+    tolerance: float = 2.0  # of the normalised surface Dice, in mm; in pixels where spacing is unknown
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
         _need(self.every >= 1, "evaluation.every", "at least 1")
+        _need(self.tolerance >= 0, "evaluation.tolerance", "0 or more")
 
 
 @dataclass(frozen=True)
@@ -165,6 +177,10 @@ class Experiment:
         """Itself, if every table's values can be right; raises UserError otherwise."""
         for part in (self.data, self.model, self.training, self.evaluation):
             part.check()
+        tested = self.data.split[2] > 0 or bool(self.evaluation.unseen)
+        _need(tested, "data.split", "above 0 for test, as no site is unseen (evaluation.unseen)")
+        whole = self.data.view == "whole" or self.evaluation.protocol == "standard"
+        _need(whole, "data.view", "'whole' for evaluation.protocol = 'fedfms'")
         return self
 
 

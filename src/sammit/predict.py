@@ -80,7 +80,7 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
     method.use(model, "personal" if personal else "global")
     model.to(experiment.training.device)
     data = build(DataConfig, reading["data"], "data")
-    view = View(data.view, data.size, data.scale, data.overlap, data.longest)
+    view = View(data.view, data.size, data.scale, data.overlap, data.longest, data.resampling)
     channels = tuple(reading["channels"])
     return Predictor(model.eval(), which, structures, data, channels, view, experiment.training.device)
 

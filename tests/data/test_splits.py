@@ -33,6 +33,13 @@ def test_the_order_plays_no_role(names: set[str], random: object, seed: int) -> 
     assert split_patients("s", shuffled + shuffled, SHARES, seed) == split_patients("s", sorted(names), SHARES, seed)
 
 
+@given(patients, st.integers(0, 99))
+def test_a_share_of_nothing_gets_nobody(names: set[str], seed: int) -> None:
+    """Leave-one-site-out tests on the unseen site alone: source sites are cut 9:1:0."""
+    split = split_patients("site", names, (0.9, 0.1, 0.0), seed)
+    assert set(split) == names and set(split.values()) == {"train", "val"}
+
+
 def test_shares_and_keys() -> None:
     names = [f"p{index}" for index in range(100)]
     split = split_patients("s", names, SHARES, 0)

@@ -21,7 +21,7 @@ def at_model_scale(entry: Entry, view: View, structures: int) -> Entry:
     """An entry resized to the model's frame, slice by slice.
 
     The image is what `View.to_model` gives; a pixel belongs to a structure, or is labelled, where more than half of
-    its area does.
+    its area does. FedFMS's way: each block of 4 x 4 pixels, one logit of its model, takes the nearest native pixel.
 
     Args:
         entry: in native geometry.
@@ -31,8 +31,9 @@ def at_model_scale(entry: Entry, view: View, structures: int) -> Entry:
     import numpy as np
 
     shape = view.model_shape(*entry.image.shape[1:3])
+    shrink = _share if view.resampling == "area" else _nearest_blocks
     image = np.stack([_image(picture, view) for picture in entry.image])
-    layers = [np.stack([_share(layer(bits, index), shape) for bits in entry.bits]) for index in range(structures + 1)]
+    layers = [np.stack([shrink(layer(bits, index), shape) for bits in entry.bits]) for index in range(structures + 1)]
     return Entry(image, pack(layers), replace(entry.facts, present=present_in(layers[:-1])))
 
 
@@ -55,4 +56,13 @@ def _share(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
     values = torch.from_numpy(mask.astype(np.float32))[None, None]
     result: np.ndarray = (interpolate(values, size=shape, mode="area")[0, 0] > 0.5).numpy()
+    return result
+
+
+def _nearest_blocks(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool -> (h, w) bool in blocks of 4 x 4, each the native pixel at its upper left corner."""
+    import numpy as np
+
+    rows, columns = ((np.arange(side) // 4 * 4 * full) // side for side, full in zip(shape, mask.shape, strict=True))
+    result: np.ndarray = mask[np.ix_(rows, columns)]
     return result

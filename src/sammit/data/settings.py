@@ -58,7 +58,7 @@ class Settings:
     def view(self) -> View:
         """What the model sees of an image."""
         config = self.config
-        return View(config.view, config.size, config.scale, config.overlap, config.longest)
+        return View(config.view, config.size, config.scale, config.overlap, config.longest, config.resampling)
 
     def patient(self, name: str) -> str:
         """The patient of a case: the pattern's group in its name, or the name itself."""

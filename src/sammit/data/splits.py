@@ -27,7 +27,7 @@ def split_patients(
     Args:
         site: the site's name.
         patients: its patients, in any order, repeats allowed.
-        shares: of the patients in train, val, test; positive, sum 1.
+        shares: of the patients in train, val, test; sum 1; a part of share 0 gets nobody.
         seed: the experiment's seed.
         fixed: patients whose part is decided.
 
@@ -35,11 +35,12 @@ def split_patients(
         UserError: too few patients for each part to get one.
     """
     decided: dict[str, Part] = dict(fixed or {})
-    missing = [part for part in PARTS if part not in decided.values()]
+    wanted = [part for part, share in zip(PARTS, shares, strict=True) if share > 0]
+    missing = [part for part in wanted if part not in decided.values()]
     free = sorted(set(patients) - set(decided))
     if missing and len(free) < len(missing):
         free += [patient for patient, part in decided.items() if part == "train"]
-        missing = [part for part in PARTS if part in missing or part == "train"]
+        missing = [part for part in wanted if part in missing or part == "train"]
     if not missing:
         return {**decided, **dict.fromkeys(free, "train")}
     if len(free) < len(missing):
