@@ -13,11 +13,13 @@ from scipy import stats
 
 from sammit.reporting.statistics import (
     Difference,
+    groups_bootstrap,
     holm,
     paired_difference,
     paired_wilcoxon,
     patient_bootstrap,
     patient_means,
+    rank_direction,
 )
 
 
@@ -157,3 +159,28 @@ def test_paired_difference_by_hand() -> None:
     assert isinstance(single, Difference) and math.isnan(single.low)
     with pytest.raises(ValueError):
         paired_difference([], [], [], ("k",))
+
+
+def test_mean_over_groups_by_enumerating_all_draws() -> None:
+    """Two groups of two patients: each mean is 0, 1/2 or 1 with chances 1/4, 1/2, 1/4, apart from the other's."""
+    groups = {"A": ([0.0, 1.0], ["p", "q"]), "B": ([0.0, 0.0, 1.0, 1.0], ["p", "p", "q", "q"])}
+    assert groups_bootstrap(groups, ("k",), draws=20000, level=0.8) == (0.25, 0.75)  # 1/16 at 0, 4/16 at 1/4
+    assert groups_bootstrap(groups, ("k",), draws=20000) == (0.0, 1.0)
+
+
+def test_mean_over_groups_of_one_group_is_the_patients_interval() -> None:
+    values, patients = [0.1, 0.5, 0.9, 0.7], list("abcd")
+    assert groups_bootstrap({"A": (values, patients)}, ("k",)) == patient_bootstrap(values, patients, ("k", "A"))
+
+
+def test_mean_over_groups_takes_no_heed_of_their_order_and_needs_all_of_them() -> None:
+    a, b, single = ([0.1, 0.3], ["p", "q"]), ([0.5, 0.8], ["p", "q"]), ([0.5], ["p"])
+    assert groups_bootstrap({"A": a, "B": b}, ("k",)) == groups_bootstrap({"B": b, "A": a}, ("k",))
+    assert all(map(math.isnan, groups_bootstrap({"A": a, "B": single}, ("k",))))
+    assert all(map(math.isnan, groups_bootstrap({}, ("k",))))
+
+
+def test_ranks_and_mean_may_point_apart() -> None:
+    a, b = [0.4, 0.5, 0.6, 1.0], [0.41, 0.52, 0.63, 0.1]
+    assert sum(a) > sum(b) and rank_direction(a, b) == -1 == -rank_direction(b, a)
+    assert rank_direction(a, a) == 0 == rank_direction([], [])

@@ -6,7 +6,7 @@ same scores give the same interval on every machine. All scores are plain floats
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import TYPE_CHECKING
@@ -61,15 +61,55 @@ def patient_bootstrap(
     Raises:
         ValueError: lengths differ, a value is not finite, or `draws` or `level` is out of range.
     """
-    import numpy as np
+    return _percentiles(_drawn_means(values, patients, key, draws), level)
 
-    if draws < 1 or not 0 < level < 1:
-        raise ValueError(f"draws must be at least 1 and level inside (0, 1), not {draws} and {level}")
+
+def groups_bootstrap(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[Hashable]]],
+    key: Key,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float]:
+    """The percentile interval of the mean over groups of their means, such as the mean over sites.
+
+    Each draw resamples the patients of every group within the group, so that every group stays as large as it is and
+    weighs as much as every other.
+
+    Args:
+        groups: name -> (scores, whose case each is), as for `patient_bootstrap`. Their order does not matter.
+        key, draws, level: as in `patient_bootstrap`.
+
+    Returns:
+        (low, high); (NaN, NaN) without groups, or where a group has fewer than two patients.
+
+    Raises:
+        ValueError: as in `patient_bootstrap`.
+    """
+    drawn = [_drawn_means(*groups[name], (*key, name), draws) for name in sorted(groups)]
+    known = [means for means in drawn if means is not None]
+    return _percentiles(sum(known) / len(known) if known and len(known) == len(drawn) else None, level)
+
+
+def _drawn_means(values: Sequence[float], patients: Sequence[Hashable], key: Key, draws: int) -> np.ndarray | None:
+    """(draws,) the mean over cases in each draw of patients; None with fewer than two patients."""
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, not {draws}")
     sums, counts = _by_patient(values, patients)
     if len(sums) < 2:
-        return nan, nan
+        return None
     chosen = generator(*key).integers(len(sums), size=(draws, len(sums)))
-    means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
+    means: np.ndarray = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
+    return means
+
+
+def _percentiles(means: np.ndarray | None, level: float) -> tuple[float, float]:
+    """The ends between which a share `level` of the draws lies; NaN where there are no draws."""
+    import numpy as np
+
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie inside (0, 1), not {level}")
+    if means is None:
+        return nan, nan
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -139,6 +179,19 @@ def paired_wilcoxon(a: Sequence[float], b: Sequence[float]) -> float:
         raise ValueError("a score is not finite: leave undefined cases out and count them")
     gaps = gaps[gaps != 0]
     return float(wilcoxon(gaps).pvalue) if len(gaps) else 1.0
+
+
+def rank_direction(a: Sequence[float], b: Sequence[float]) -> int:
+    """Which way the signed ranks point: 1 where `a` is higher, -1 where `b` is, 0 where neither.
+
+    The mean of the differences can point the other way when a few of them are large.
+    """
+    import numpy as np
+    from scipy.stats import rankdata
+
+    gaps = np.round(np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64), 12)
+    gaps = gaps[gaps != 0]
+    return int(np.sign(np.sum(np.sign(gaps) * rankdata(np.abs(gaps)))))
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
