@@ -37,10 +37,11 @@ class DataConfig:
     overlap: float = 0.25  # tiles: share of a tile's side shared with its neighbour when predicting
     foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
     augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
-    intensity: Literal["range", "percentile", "local"] = "range"  # type's range, percentiles, by surroundings
+    intensity: Literal["range", "percentile", "local", "fedfms"] = "range"  # type's range, percentiles, by surroundings
     window: tuple[float, ...] = ()  # (low, high) in the image's own unit (HU for CT); empty: no window
     spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none
     axis: Literal["auto", "0", "1", "2"] = "auto"  # volumes: the axis that is cut; auto: the coarsest spacing
+    slices: Literal["2d", "2.5d"] = "2d"  # grey volumes: a slice three times, or with its two neighbours as channels
     empty_slices: float = 0.2  # volumes: share of the slices without any structure that training keeps
     split: tuple[float, ...] = (
         0.6,

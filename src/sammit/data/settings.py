@@ -28,7 +28,7 @@ class DatasetFile:
     spacing: tuple[float, ...] = ()
     images: str = ""
     masks: str = ""
-    intensity: Literal["range", "percentile", "local"] = "range"
+    intensity: Literal["range", "percentile", "local", "fedfms"] = "range"
     axis: Literal["auto", "0", "1", "2"] = "auto"
     scale: float = 1.0
     channels: tuple[int, ...] = ()  # which of the image's channels are shown to the model, counted from 0
