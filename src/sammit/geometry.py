@@ -37,7 +37,7 @@ class View:
         return max(1, round(height / scale)), max(1, round(width / scale))
 
     def to_model(self, image: Tensor) -> Tensor:
-        """(B, X, H, W) float in native pixels -> the same at model scale, area-averaged where it shrinks unless FedFMS's way."""
+        """(B, X, H, W) float in native pixels -> the same at model scale; see `resampling` for where it shrinks."""
         return resize(image, self.model_shape(*image.shape[-2:]), antialias=self.resampling == "area")
 
     def to_native(self, logits: Tensor, shape: tuple[int, int]) -> Tensor:

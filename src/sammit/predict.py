@@ -18,6 +18,7 @@ from sammit.errors import UserError, nearest
 from sammit.federation.prepare import make_method
 from sammit.federation.scoring import SiteScores
 from sammit.geometry import View
+from sammit.learning.evaluate import Scorer
 from sammit.learning.inference import segment_slices
 from sammit.methods.state import put
 from sammit.models.build import build_model
@@ -148,15 +149,17 @@ def evaluate(run: Path, root: Path, site: str = "") -> list[dict[str, Any]]:
         site: use this site's personal model; empty for the global one.
 
     Returns:
-        A row for each case and structure: site, case, patient, structure, model, dice, iou.
+        A row for each case and structure: site, case, patient, unit of the distances, structure, model, dice, iou,
+        hd95, assd, nsd.
     """
     predictor = load_predictor(run, site)
+    evaluation = RunFolder.open(run).experiment.evaluation
     rows: list[dict[str, Any]] = []
     for found in discover(replace(predictor.data, root=str(root), sites=())):
         if found.structures != predictor.structures:
             ours, theirs = ", ".join(predictor.structures), ", ".join(found.structures)
             raise UserError(f"site '{found.name}' has the structures {theirs}, the run {ours}: name them alike")
-        scores = SiteScores(found.split(0, whole=True), found.view, predictor.device)
+        scores = SiteScores(found.split(0, whole=True), Scorer(evaluation, found.view, predictor.device))
         scores.add(predictor.which, predictor.model, "test")
         rows += scores.rows
     return rows

@@ -123,7 +123,7 @@ def test_an_unseen_site_takes_no_part_and_is_tested_whole(tmp_path: Path, sites:
     unseen = summary["unseen"]["birch"]
     assert set(unseen) == SITE | {"rule"}
     assert (unseen["reported"], unseen["models"]["personal"]) == ("global", None)
-    assert unseen["rule"] == "the shared part only, experts bypassed"
+    assert unseen["rule"].startswith("the shared part only, experts bypassed")
     assert unseen["cases"] == len(list((sites / "birch" / "images").iterdir()))
     assert set(json.loads((run / "splits.json").read_text())["birch"].values()) == {"test"}
     assert all(list(row["loss"]) == ["aster"] for row in tiny.rows(run))
@@ -133,7 +133,6 @@ def test_an_unseen_site_takes_no_part_and_is_tested_whole(tmp_path: Path, sites:
 @pytest.mark.parametrize(
     ("method", "tables", "message"),
     [
-        ("local_only", {"evaluation": {"unseen": ["birch"]}}, "no model for a site that takes no part"),
         ("fedavg", {"training": {"min_sites": 3}}, "min_sites: 3, but 2 sites train"),
         ("fedavg", {"training": {"device": "cuda:99"}}, "training.device: 'cuda:99' cannot be used here"),
         ("fedavg", {"training": {"device": "gpu"}}, "training.device: 'gpu' cannot be used here"),

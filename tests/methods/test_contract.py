@@ -137,8 +137,10 @@ class Federation:
     def answer(self, site: str, which: Which, shared: State) -> float:
         """What a model says at a site, put together as for scoring."""
         worker = self.workers[site]
-        with worker.as_model(which, shared, self.private(site)):
-            return float(worker.backbone.model(torch.zeros(1, 3, 1, 1)))
+        model = worker.as_model(which, shared, worker.method.personal(self.private(site)))
+        said = float(model(torch.zeros(1, 3, 1, 1)))
+        worker.method.use(model, worker.method.judged[-1])
+        return said
 
 
 def two_squares() -> list[Square]:

@@ -119,9 +119,9 @@ def test_experts_are_untouched_by_other_sites_and_by_the_mean(tmp_path: Path) ->
         worker.handle(Order("keep", name, 0, {}, accepted=0, origin=mark))
         private = worker.memory.committed()[0]
         assert equal(b.method.personal(private), left[name])
-        with worker.as_model("personal", server.shared, private):
-            assert equal(take(b.model, b.personal), left[name])
-            assert equal(take(b.model, b.shared), server.shared)
+        worker.as_model("personal", server.shared, worker.method.personal(private))
+        assert equal(take(b.model, b.personal), left[name])
+        assert equal(take(b.model, b.shared), server.shared)
 
 
 def test_a_single_site_is_its_own_mean(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sammit.data.site import Site
 from sammit.federation.prepare import Prepared
 from sammit.federation.rounds import Progress
 from sammit.files import write_atomically
@@ -21,7 +22,7 @@ def collect(
     """Write models, cases, router use, pictures and, last of all, `summary.json`: a run with one is finished."""
     rows: list[CaseScore] = []
     router: dict[str, Any] = {}
-    for site in prepared.sites:
+    for site in tested(prepared):
         own = folder.site(site.name)
         rows += read_cases(own / "cases.csv")
         if (own / "router.json").is_file():
@@ -34,6 +35,11 @@ def collect(
     _write_models(folder, prepared, progress, selected)
     facts = _facts(prepared, progress, selected[0], seconds, peak)
     folder.write_json("summary.json", summarise(rows, facts))
+
+
+def tested(prepared: Prepared) -> list[Site]:
+    """The sites with test cases; where a site is unseen, the sources may have none."""
+    return [site for site in prepared.sites if site.cases("test")]
 
 
 def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State]) -> None:
@@ -65,7 +71,7 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
         experiment.seed,
         experiment.training.rounds,
         selected,
-        {site.name: "global" if site.name in unseen else method.reported for site in prepared.sites},
+        {site.name: method.unseen[0] if site.name in unseen else method.reported for site in tested(prepared)},
         dict.fromkeys(unseen, method.unseen_rule),
         prepared.parameters(),
         {**traffic, "total_bytes": total},

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from sammit import runs
+from sammit import plugins, runs
 from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.prepare import Prepared, resolved
@@ -60,8 +60,9 @@ def going_on(recorded: Experiment, asked: Experiment, path: Path) -> Experiment:
     data = replace(recorded.data, root=asked.data.root or recorded.data.root, cache=asked.data.cache)
     recorded = replace(recorded, data=data)
     ours, theirs = _flat(asdict(recorded)), _flat(asdict(replace(asked, data=replace(asked.data, root=data.root))))
+    decided = plugins.load("methods", recorded.method.name).Method.decides
     for key in {**ours, **theirs}:
-        if ours.get(key) != theirs.get(key):
+        if not key.startswith(decided) and ours.get(key) != theirs.get(key):
             raise UserError(
                 f"{path}: was started with {key} = {ours.get(key)!r}, not {theirs.get(key)!r}; "
                 "go on with that, or choose another --out"

@@ -13,7 +13,7 @@ from sammit.config import Experiment
 from sammit.data.site import Site
 from sammit.data.sites import PooledSite
 from sammit.federation.checkpoint import load_progress, save_progress
-from sammit.federation.collect import collect
+from sammit.federation.collect import collect, tested
 from sammit.federation.in_process import InProcess
 from sammit.federation.inputs import check_inputs, going_on, write_inputs
 from sammit.federation.memory import PrivateMemory
@@ -25,6 +25,7 @@ from sammit.learning.loop import steps_in_round
 from sammit.methods.base import Server
 from sammit.methods.state import select
 from sammit.runs import RunFolder
+from sammit.vocabulary import State
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -77,7 +78,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
         prepared.experiment,
         InProcess(workers),
         tuple(site.name for site in prepared.trainers),
-        tuple(site.name for site in prepared.sites),
+        tuple(site.name for site in tested(prepared)),
         template,
         save,
         tell,
@@ -93,7 +94,11 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
     """A worker for each site that trains or is scored, all around the one backbone."""
     p = prepared
     everyone: dict[str, Site | PooledSite] = {site.name: site for site in [*p.sites, *p.trainers]}
-    return {
+
+    def lent() -> dict[str, State]:
+        return {site.name: workers[site.name].memory.final() for site in p.trainers}
+
+    workers = {
         name: Worker(
             site,
             site.view,
@@ -101,9 +106,11 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
             p.backbone,
             PrivateMemory(folder.site(name)),
             at_equal_steps(p.experiment, site) if isinstance(site, PooledSite) else p.experiment,
+            lent,
         )
         for name, site in everyone.items()
     }
+    return workers
 
 
 def at_equal_steps(experiment: Experiment, site: PooledSite) -> Experiment:

@@ -135,11 +135,6 @@ def planned(experiment: Experiment, method: Method, trainers: Sequence[SiteData]
 
 
 def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
-    """Raise UserError where the method cannot judge the unseen sites, or fewer sites train than a round needs."""
-    if experiment.evaluation.unseen and "global" not in method.judged:
-        raise UserError(
-            f"evaluation.unseen: {experiment.method.name} has no model for a site that takes no part; "
-            "leave evaluation.unseen empty or choose another method"
-        )
+    """Raise UserError where fewer sites train than a round needs."""
     if sources < experiment.training.min_sites and not method.pooled:
         raise UserError(f"training.min_sites: {experiment.training.min_sites}, but {sources} sites train; lower it")

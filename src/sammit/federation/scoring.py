@@ -1,34 +1,42 @@
-"""What a site writes down about its own models: rows for each case, pictures of three, the routers' use."""
+"""What a site writes down about the models it judges: rows for each case, and the routers' use."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
 from sammit.files import write_atomically
-from sammit.geometry import View
-from sammit.learning.evaluate import Scored, score_cases
-from sammit.vocabulary import Case, Part, SiteData
+from sammit.learning.evaluate import Scorer
+from sammit.vocabulary import Part, SiteData
 
-COLUMNS = ("site", "case", "patient", "structure", "model", "dice", "iou")
-PICTURE = 480  # longest side of a stored picture, pixels
+WHO = ("site", "case", "patient", "structure", "model", "unit")
+METRICS = ("dice", "iou", "hd95", "assd", "nsd")
+
+Row = dict[str, Any]
+Use = Callable[[], nn.Module]
+"""Puts the one model in memory into some state, and gives it."""
 
 
 class SiteScores:
-    """Scores of one site's cases under each of its models."""
+    """Scores of one site's cases under each of its models.
 
-    def __init__(self, site: SiteData, view: View, device: str) -> None:
-        self.site, self.view, self.device = site, view, device
-        self.rows: list[dict[str, Any]] = []
+    Attributes:
+        rows: one for each case (or slice, see the protocol), structure and model.
+        router: block -> mean gate of each expert of the personal model.
+    """
+
+    def __init__(self, site: SiteData, scorer: Scorer) -> None:
+        self.site, self.scorer = site, scorer
+        self.rows: list[Row] = []
         self.router: dict[str, list[float]] = {}
-        self.pictures: dict[str, dict[str, Any]] = {}
-        self._dice: dict[str, dict[str, float]] = {}
+        self._case_of: dict[str, str] = {}
 
     def add(self, which: str, model: nn.Module, part: Part) -> None:
         """Score every case of a part under `model`."""
@@ -37,68 +45,62 @@ class SiteScores:
         }
         for module in routers.values():
             module.reset_load()
-        for scored in score_cases(model, self.site, self.site.cases(part), self.view, self.device):
-            case = scored.loaded.case
-            self._dice.setdefault(which, {})[case.name] = scored.dice
-            who = {"site": self.site.name, "case": case.name, "patient": case.patient}
-            self.rows += [{**who, "structure": s, "model": which, **m} for s, m in scored.scores.items()]
+        self.rows += self._scored(which, model, part)
         for name, module in routers.items():
             if which == "personal" and module.passes:
                 self.router[name] = (module.load / module.passes).tolist()
 
+    def add_mean(self, which: str, uses: Iterable[Use], part: Part) -> None:
+        """Score every case under several models and keep the mean of their scores.
+
+        A distance that one of the models leaves undefined is undefined in the mean.
+        """
+        several = [self._scored(which, use(), part) for use in uses]
+        self.rows += [_mean(rows) for rows in zip(*several, strict=True)]
+
+    def _scored(self, which: str, model: nn.Module, part: Part) -> list[Row]:
+        rows: list[Row] = []
+        for scored in self.scorer.rows(model, self.site, self.site.cases(part)):
+            self._case_of[scored.name] = scored.case.name
+            who = {"site": self.site.name, "case": scored.name, "patient": scored.case.patient, "unit": scored.unit}
+            rows += [{**who, "structure": s, "model": which, **m} for s, m in scored.scores.items()]
+        return rows
+
     def dice(self) -> dict[str, float]:
-        """Mean over cases for each model."""
-        return {which: float(np.mean(list(cases.values()))) for which, cases in self._dice.items() if cases}
+        """For each model the mean over rows: over cases and structures, as every case has every structure."""
+        return {which: float(np.mean(values)) for which, values in self._by_model().items()}
 
-    def add_pictures(self, which: str, model: nn.Module, reported: str) -> None:
-        """Predict the best, median and worst case of the reported model again, for the report."""
-        ranked = sorted(self._dice.get(reported, {}), key=lambda name: (self._dice[reported][name], name))
-        if not ranked:
-            return
-        chosen = {"worst": ranked[0], "median": ranked[len(ranked) // 2], "best": ranked[-1]}
-        cases = {case.name: case for case in self.site.cases("test")}
-        for rank, name in chosen.items():
-            scored = next(score_cases(model, self.site, [cases[name]], self.view, self.device))
-            picture = self.pictures.setdefault(rank, self._base(cases[name], scored))
-            picture[which] = _small(_shown(scored, scored.found))
-            self.pictures[rank]["dice"] = np.append(self.pictures[rank]["dice"], scored.dice)
+    def by_case(self, which: str) -> dict[str, float]:
+        """For each case of a model its mean over structures, and over slices where they are scored apart."""
+        gathered: dict[str, list[float]] = {}
+        for row in self.rows:
+            if row["model"] == which:
+                gathered.setdefault(self._case_of[row["case"]], []).append(row["dice"])
+        return {case: float(np.mean(values)) for case, values in gathered.items()}
 
-    def _base(self, case: Case, scored: Scored) -> dict[str, Any]:
-        image = _shown(scored, scored.loaded.image)
-        full = np.iinfo(image.dtype).max
-        return {
-            "image": _small(image * (255 / full)).astype(np.uint8).transpose(1, 2, 0),
-            "truth": _small(_shown(scored, scored.loaded.truth)),
-            "case": np.array(case.name),
-            "structures": np.array(self.site.structures),
-            "dice": np.zeros(0),  # one for each model, in the order in which they are added
-        }
+    def _by_model(self) -> dict[str, list[float]]:
+        gathered: dict[str, list[float]] = {}
+        for row in self.rows:
+            gathered.setdefault(row["model"], []).append(row["dice"])
+        return gathered
 
     def write(self, folder: Path) -> None:
-        """Rows, router use and pictures into the site's own folder."""
+        """Rows and router use into the site's own folder."""
+        metrics = [name for name in METRICS if any(name in row for row in self.rows)]
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(text, [*WHO, *(metrics or METRICS[:2])], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows)
+        writer.writerows(self.rows)  # None becomes an empty field
         write_atomically(folder / "cases.csv", text.getvalue())
         if self.router:
-            import json
-
             write_atomically(folder / "router.json", json.dumps(self.router))
-        for rank, arrays in self.pictures.items():
-            data = io.BytesIO()
-            np.savez_compressed(data, **arrays)
-            write_atomically(folder / "pictures" / f"{rank}.npz", data.getvalue())
 
 
-def _shown(scored: Scored, volume: NDArray[Any]) -> NDArray[Any]:
-    """(D, H, W, X) -> (X, H, W) of the slice with most truth."""
-    slices = scored.loaded.truth.any(-1).sum((1, 2))
-    chosen: NDArray[Any] = volume[int(np.argmax(slices))].transpose(2, 0, 1)
-    return chosen
-
-
-def _small(planes: NDArray[Any]) -> NDArray[Any]:
-    """(X, H, W) at most PICTURE pixels long, by striding: no smoothing that would flatter a mask."""
-    step = -(-max(planes.shape[1:]) // PICTURE)
-    return planes[:, ::step, ::step]
+def _mean(rows: Sequence[Row]) -> Row:
+    """One row of the mean scores; what says whose the rows are is the same in all."""
+    mean = dict(rows[0])
+    for metric in METRICS:
+        if metric in mean:
+            values = [row[metric] for row in rows]
+            mean[metric] = None if None in values else float(np.mean(values))
+    return mean

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
@@ -12,10 +12,12 @@ from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.guard import check_declared
 from sammit.federation.memory import PrivateMemory
-from sammit.federation.scoring import SiteScores
+from sammit.federation.pictures import CasePictures
+from sammit.federation.scoring import SiteScores, Use
 from sammit.geometry import View
-from sammit.methods.base import Method, Outcome, Which, Work
-from sammit.methods.state import first_not_finite, put, take, with_prefix
+from sammit.learning.evaluate import Scorer
+from sammit.methods.base import Judged, Method, Outcome, Which, Work
+from sammit.methods.state import WeightedMean, first_not_finite, put, take, with_prefix
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
@@ -50,9 +52,18 @@ class Worker:
         backbone: Backbone,
         memory: PrivateMemory,
         experiment: Experiment,
+        lent: Callable[[], Mapping[str, State]] | None = None,
     ) -> None:
+        """
+        Args:
+            site, view: the site's data, and how a model looks at it.
+            method, backbone, experiment: what is run; the backbone may be shared by all sites of a process.
+            memory: the site's own files.
+            lent: the final private states of the sites that train, by name, where one process simulates all of them;
+                across hospitals nobody lends, and a site that takes no part is judged with the global model alone.
+        """
         self.site, self.view, self.method, self.backbone = site, view, method, backbone
-        self.memory, self.experiment = memory, experiment
+        self.memory, self.experiment, self.lent = memory, experiment, lent
 
     def handle(self, order: Order) -> Reply:
         """The reply to an order; private state changes as `memory` describes."""
@@ -88,14 +99,14 @@ class Worker:
 
     def _work(self, order: Order, private: State) -> Work:
         """The model in this site's state, and what the method needs around it."""
-        self._load(order.tensors, private)
+        self._load(order.tensors, self.method.personal(private))
         self.backbone.model.train()
         e = self.experiment
         live = tuple(name for name in self.backbone.live if self.method.trains(name))
         return Work(order, self.backbone.model, live, self.site, private, e.training, e.seed)
 
-    def _load(self, shared: State, private: State) -> None:
-        put(self.backbone.model, {**self.backbone.start, **shared, **self.method.personal(private)})
+    def _load(self, shared: State, personal: State) -> None:
+        put(self.backbone.model, {**self.backbone.start, **shared, **personal})
 
     def _private(self, outcome: Outcome, personal: State) -> State:
         check_declared(outcome.private, self.method.site_state, "a site's state")
@@ -108,30 +119,65 @@ class Worker:
         """Score this site's cases; rows, pictures and router use of the test part stay in the site's folder."""
         test = order.part == "test"
         private = self.memory.final() if test else self.memory.committed()[0]
-        scores = SiteScores(self.site, self.view, self.experiment.training.device)
-        for which in self._judged():
-            with self.as_model(which, order.tensors, private):
-                scores.add(which, self.backbone.model, order.part)
-        if test:
-            reported = self._judged()[-1] if self.method.reported not in self._judged() else self.method.reported
-            for which in self._judged():
-                with self.as_model(which, order.tensors, private):
-                    scores.add_pictures(which, self.backbone.model, reported)
-            scores.write(self.memory.folder)
-        return Judgement(self.site.name, order.round, order.part, scores.dice())
-
-    def _judged(self) -> tuple[Which, ...]:
-        """The models this site can judge: one that takes no part has none of its own."""
-        if self.site.name in self.experiment.evaluation.unseen:
-            return tuple(which for which in self.method.judged if which == "global")
-        return self.method.judged
-
-    @contextmanager
-    def as_model(self, which: Which, shared: State, private: State) -> Iterator[None]:
-        """The backbone's model as the global or this site's personal one, for as long as the context lasts."""
-        self._load(shared, private if which == "personal" else {})
-        self.method.use(self.backbone.model, which)
+        uses = {which: self._uses(which, order.tensors, private) for which in self._judged()}
+        e = self.experiment
+        scores = SiteScores(self.site, Scorer(e.evaluation, self.view, e.training.device, distances=test))
         try:
-            yield
+            for which, ways in uses.items():
+                if which == "sources":
+                    scores.add_mean(which, ways, order.part)
+                else:
+                    scores.add(which, ways[0](), order.part)
+            if test:
+                scores.write(self.memory.folder)
+                self._picture(scores, uses)
         finally:
             self.method.use(self.backbone.model, self.method.judged[-1])
+        return Judgement(self.site.name, order.round, order.part, scores.dice())
+
+    def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]]) -> None:
+        """Pictures with a mask of each judged model; of several source models, that of the first."""
+        by_case = {which: scores.by_case(which) for which in uses}
+        reported = self.method.reported if self.method.reported in uses else next(iter(uses))
+        pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported])
+        for which, ways in uses.items():
+            pictures.add(which, ways[0](), by_case[which])
+        pictures.write(self.memory.folder)
+
+    def _judged(self) -> tuple[Judged, ...]:
+        """The models this site can judge: one that takes no part has none of its own.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.site.name not in self.experiment.evaluation.unseen:
+            return self.method.judged
+        judged = tuple(which for which in self.method.unseen if which == "global" or self.lent)
+        if not judged:
+            raise UserError("takes no part, and the method has no model for it where nobody lends theirs")
+        return judged
+
+    def _uses(self, which: Judged, shared: State, private: State) -> list[Use]:
+        """How the one model in memory becomes what is judged: one way, or one for each source model."""
+        if which == "global":
+            return [partial(self.as_model, "global", shared, {})]
+        if which == "personal":
+            return [partial(self.as_model, "personal", shared, self.method.personal(private))]
+        lent = [self.method.personal(state) for state in (self.lent() if self.lent else {}).values()]
+        if which == "experts":
+            lent = [_mean(lent)]
+        return [partial(self.as_model, "personal", shared, personal) for personal in lent]
+
+    def as_model(self, which: Which, shared: State, personal: State) -> nn.Module:
+        """The backbone's model as the global or a personal one."""
+        self._load(shared, personal)
+        self.method.use(self.backbone.model, which)
+        return self.backbone.model
+
+
+def _mean(states: Iterable[State]) -> State:
+    """The plain mean of states with equal names."""
+    mean = WeightedMean()
+    for state in states:
+        mean.add(state, 1)
+    return mean.mean()

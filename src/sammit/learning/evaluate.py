@@ -1,15 +1,22 @@
-"""A row of scores for every case, structure and model."""
+"""A row of scores for every case, structure and model, under one of two protocols.
+
+`standard`: masks in native geometry, a row for each image or volume; see `metrics` and `distances`.
+`fedfms`: what FedFMS's tables hold; see `fedfms`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from sammit.config import EvaluationConfig
 from sammit.geometry import View
+from sammit.learning import fedfms
+from sammit.learning.distances import distance_scores
 from sammit.learning.inference import segment
 from sammit.learning.metrics import overlap_scores
 from sammit.vocabulary import Case, Loaded, SiteData
@@ -17,17 +24,19 @@ from sammit.vocabulary import Case, Loaded, SiteData
 
 @dataclass(frozen=True)
 class Scored:
-    """One case under one model.
+    """One row's worth of scores.
 
     Attributes:
-        loaded: the case with its truth.
-        found: (D, H, W, C) bool, the model's masks in the same geometry.
-        scores: structure -> metric -> value.
+        case: what was scored.
+        name: the row's name: the case's, or under the protocol `fedfms` a volume's slice.
+        scores: structure -> metric -> value; None where a distance is undefined.
+        unit: of the distances: "mm", "px" where the case has no spacing, "" where there are none.
     """
 
-    loaded: Loaded
-    found: NDArray[np.bool_]
-    scores: dict[str, dict[str, float]]
+    case: Case
+    name: str
+    scores: Mapping[str, Mapping[str, float | None]]
+    unit: str = ""
 
     @property
     def dice(self) -> float:
@@ -35,18 +44,46 @@ class Scored:
         return float(np.mean([metrics["dice"] for metrics in self.scores.values()]))
 
 
-def score_cases(
-    model: nn.Module, site: SiteData, cases: Iterable[Case], view: View, device: str = "cpu"
-) -> Iterator[Scored]:
-    """Score cases one by one, in native geometry; nothing is kept but what the caller keeps."""
-    for case in cases:
-        loaded = site.load(case)
-        found = segment(model, loaded.image, view, device, loaded.spacing)
-        yield Scored(loaded, found, score(found, loaded, site.structures))
+@dataclass(frozen=True)
+class Scorer:
+    """How a run's models are scored.
 
+    Attributes:
+        evaluation: `[evaluation]`: protocol and tolerance.
+        view: how a model looks at an image.
+        device: where models are.
+        distances: whether surface distances are measured too; validation, which picks a round by Dice, has no use
+            for them.
+    """
 
-def score(found: NDArray[np.bool_], loaded: Loaded, structures: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Structure -> {"dice", "iou"} for one case; `found` is (D, H, W, C)."""
-    return {
-        name: overlap_scores(found[..., c], loaded.truth[..., c], loaded.valid) for c, name in enumerate(structures)
-    }
+    evaluation: EvaluationConfig
+    view: View
+    device: str = "cpu"
+    distances: bool = True
+
+    def rows(self, model: nn.Module, site: SiteData, cases: Iterable[Case]) -> Iterator[Scored]:
+        """Score cases one by one; nothing is kept but what the caller keeps."""
+        for case in cases:
+            loaded = site.load(case)
+            if self.evaluation.protocol == "fedfms":
+                yield from self._slices(model, loaded, site.structures)
+            else:
+                found = segment(model, loaded.image, self.view, self.device, loaded.spacing)
+                yield self.row(found, loaded, site.structures)
+
+    def row(self, found: NDArray[np.bool_], loaded: Loaded, structures: tuple[str, ...]) -> Scored:
+        """The standard scores of (D, H, W, C) masks in a case's native geometry."""
+        scores: dict[str, dict[str, float | None]] = {}
+        for c, name in enumerate(structures):
+            pair = found[..., c], loaded.truth[..., c]
+            scores[name] = {**overlap_scores(*pair, loaded.valid)}
+            if self.distances:
+                scores[name] |= distance_scores(*pair, loaded.spacing, self.evaluation.tolerance, loaded.valid)
+        unit = ("mm" if loaded.spacing else "px") if self.distances else ""
+        return Scored(loaded.case, loaded.case.name, scores, unit)
+
+    def _slices(self, model: nn.Module, loaded: Loaded, structures: tuple[str, ...]) -> Iterator[Scored]:
+        """A row for each slice: FedFMS averages over slices, never over volumes."""
+        for index, scores in enumerate(fedfms.slice_scores(model, loaded, self.view, self.device)):
+            name = f"{loaded.case.name}/{index:03d}" if loaded.case.volume else loaded.case.name
+            yield Scored(loaded.case, name, dict(zip(structures, scores, strict=True)))

@@ -25,6 +25,12 @@ from sammit.methods.state import WeightedMean, take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, Order, SiteData, State, Update
 
 Which = Literal["global", "personal"]
+"""The two shapes of a model: as it travels, and as a site uses it."""
+
+Judged = Literal["global", "personal", "sources", "experts"]
+"""What is scored. At a site that takes no part: the global model, the mean score of the source sites' own models
+("sources"), or the shared part with the mean of the source sites' personal tensors ("experts")."""
+
 Train = Literal["adapters", "decoder", "all"]
 
 
@@ -110,7 +116,9 @@ class Method:
     all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
     judged: ClassVar[tuple[Which, ...]] = ("global",)  # the last is the shape the model is left in
     reported: ClassVar[Which] = "global"
+    unseen: ClassVar[tuple[Judged, ...]] = ("global",)  # judged at a site that takes no part; the first is reported
     unseen_rule: ClassVar[str] = "the global model"
+    decides: ClassVar[tuple[str, ...]] = ()  # keys of the experiment that `plan` sets, whatever the recipe says
     surveyed: ClassVar[tuple[Declared, ...]] = ()
     extras_up: ClassVar[tuple[Declared, ...]] = ()
     extras_down: ClassVar[tuple[Declared, ...]] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sammit.methods import base
-from sammit.methods.base import Which
+from sammit.methods.base import Judged, Which
 
 PAPER = "baseline"
 TRAVELS = "nothing"
@@ -24,7 +24,8 @@ class Method(base.Method):
 
     judged: ClassVar[tuple[Which, ...]] = ("personal",)
     reported: ClassVar[Which] = "personal"
-    unseen_rule: ClassVar[str] = "none: a site's own model is not sent to another"
+    unseen: ClassVar[tuple[Judged, ...]] = ("sources",)
+    unseen_rule: ClassVar[str] = "the mean score of the source sites' own models"
 
     def shares(self, name: str) -> bool:
         """No tensor travels."""

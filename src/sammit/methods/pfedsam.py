@@ -30,7 +30,7 @@ from sammit.errors import UserError
 from sammit.learning.loop import Trainer, fit
 from sammit.learning.losses import distillation_loss
 from sammit.methods import base
-from sammit.methods.base import Outcome, Train, Which, Work
+from sammit.methods.base import Judged, Outcome, Train, Which, Work
 from sammit.methods.state import copied, has_component, set_active, squared_norm, take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, State
 
@@ -77,7 +77,8 @@ class Method(base.Method):
 
     judged: ClassVar[tuple[Which, ...]] = ("global", "personal")
     reported: ClassVar[Which] = "personal"
-    unseen_rule: ClassVar[str] = "the shared part only, experts bypassed"
+    unseen: ClassVar[tuple[Judged, ...]] = ("global", "experts")
+    unseen_rule: ClassVar[str] = "the shared part only, experts bypassed; beside it with the mean of the sites' experts"
     site_state: ClassVar[tuple[Declared, ...]] = (
         Declared("optimiser.", None, "float32", "the experts' moments; the shared part's where they are kept"),
         Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher"),

@@ -16,11 +16,14 @@ OVERLAP = ("dice", "iou")
 """Scores in [0, 1] that every case has."""
 
 DISTANCES = ("hd95", "assd", "nsd")
-"""Scores that a case may leave undefined: HD95 and ASSD in mm or pixels, NSD in [0, 1]."""
+"""Scores of the surfaces: HD95 and ASSD in mm or pixels, undefined where one mask is empty; NSD in [0, 1]."""
 
 METRICS = OVERLAP + DISTANCES
 LABELS = {"dice": "Dice", "iou": "IoU", "hd95": "HD95", "assd": "ASSD", "nsd": "NSD"}
-MODELS = ("global", "personal")
+MODELS = ("global", "personal", "sources", "experts")
+"""What is scored; the last two at unseen sites only: the mean score of the source sites' own models, and the shared
+part with the mean of their personal tensors."""
+
 _WHO = ("site", "case", "patient", "structure", "model")
 
 
@@ -30,9 +33,10 @@ class CaseScore:
 
     Attributes:
         site, case, patient, structure: whose, which, and of what.
-        model: "global" or "personal".
+        model: one of `MODELS`.
         scores: metric -> value; None where a distance is undefined (truth or prediction empty). Dice and IoU are
             always there.
+        unit: of the distances: "mm", "px", or "" where there are none.
     """
 
     site: str
@@ -41,6 +45,7 @@ class CaseScore:
     structure: str
     model: str
     scores: Mapping[str, float | None]
+    unit: str = ""
 
 
 def metrics_of(rows: Iterable[CaseScore]) -> list[str]:
@@ -59,11 +64,13 @@ def write_cases(path: Path, rows: Iterable[CaseScore]) -> None:
     metrics = metrics_of(rows) or list(OVERLAP)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*_WHO, *metrics])
+    units = ("unit",) if any(row.unit for row in rows) else ()
+    who = (*_WHO, *units)
+    table.writerow([*who, *metrics])
     for row in rows:
         check(row)
         values = [row.scores.get(name) for name in metrics]
-        table.writerow([*(getattr(row, name) for name in _WHO), *("" if v is None else repr(float(v)) for v in values)])
+        table.writerow([*(getattr(row, name) for name in who), *("" if v is None else repr(float(v)) for v in values)])
     write_atomically(path, text.getvalue())
 
 
@@ -77,7 +84,7 @@ def check(row: CaseScore) -> None:
     if bad:
         raise ValueError(f"{where}: {bad[0]} is not finite; an undefined distance is None")
     if row.model not in MODELS:
-        raise ValueError(f"{where}: the model must be 'global' or 'personal'")
+        raise ValueError(f"{where}: the model must be one of {', '.join(MODELS)}")
 
 
 def read_cases(path: Path) -> list[CaseScore]:
@@ -96,7 +103,7 @@ def read_cases(path: Path) -> list[CaseScore]:
     missing = [name for name in (*_WHO, *OVERLAP) if name not in columns]
     if missing:
         raise UserError(f"{path}: column '{missing[0]}' is missing; the columns are {', '.join((*_WHO, *METRICS))}")
-    metrics = [name for name in columns if name not in _WHO]
+    metrics = [name for name in columns if name not in (*_WHO, "unit")]
     return [_row(record, metrics, f"{path}, line {table.line_num}") for record in table]
 
 
@@ -104,7 +111,7 @@ def _row(record: Mapping[str, str | None], metrics: list[str], where: str) -> Ca
     """One line of the file, checked."""
     scores = {name: _number(record.get(name), name, where) for name in metrics}
     site, case, patient, structure, model = (record[name] or "" for name in _WHO)
-    row = CaseScore(site, case, patient, structure, model, scores)
+    row = CaseScore(site, case, patient, structure, model, scores, record.get("unit") or "")
     try:
         check(row)
     except ValueError as error:

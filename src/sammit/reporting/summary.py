@@ -39,7 +39,7 @@ class Facts:
         seed, rounds: of the experiment.
         selected_round: the round whose models were tested (0-based, as in `rounds.jsonl`); None where nothing was
             selected.
-        reported: site -> "global" or "personal", the model that the method stands for at that site; a site that is
+        reported: site -> one of `cases.MODELS`, the model that the method stands for at that site; a site that is
             not named is reported with the global model.
         unseen: site -> how a method without a model for that site was judged; sites that took no part.
         parameters: "total", "trainable", "shared", "local" (counts).
@@ -89,7 +89,7 @@ def summarise_site(rows: Sequence[CaseScore], reported: str, seed: int) -> SiteS
 
     Args:
         rows: all rows of one site, both models.
-        reported: "global" or "personal".
+        reported: one of `cases.MODELS`.
         seed: keys the bootstrap draws.
 
     Raises:
