@@ -137,7 +137,8 @@ class Federation:
     def answer(self, site: str, which: Which, shared: State) -> float:
         """What a model says at a site, put together as for scoring."""
         worker = self.workers[site]
-        model = worker.as_model(which, shared, worker.method.personal(self.private(site)))
+        own = worker.method.personal(self.private(site)) if which == "personal" else {}
+        model = worker.as_model(which, shared, own)
         said = float(model(torch.zeros(1, 3, 1, 1)))
         worker.method.use(model, worker.method.judged[-1])
         return said
