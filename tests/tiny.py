@@ -17,7 +17,8 @@ LOOKS = {
     "birch": Look(3, 44, 0.62, (1.05, 1.00, 0.90), -0.28, 1, 0.05, 0.8, 0.72),
 }
 
-METHODS = plugins.names("methods")
+METHODS = [row["name"] for row in plugins.describe("methods") if "needs" not in row]
+"""Every method that runs in Sammit's own environment; the others have tests of their own (`tests/nnunet`)."""
 
 
 def make_sites(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+import tiny
 from sammit import plugins
 from sammit.config import Experiment, ModelConfig, TrainingConfig, build
 from sammit.federation.memory import PrivateMemory
@@ -22,7 +23,7 @@ from sammit.randomness import key_to_seed
 from sammit.vocabulary import Batch, Case, Loaded, Order, Part, State
 
 TRAINING = TrainingConfig(rounds=10, local_steps=4, batch_size=2, lr=2e-3, warmup=0.0, weight_decay=0.0)
-METHODS = plugins.names("methods")
+METHODS = tiny.METHODS
 SIZE = 32
 
 
