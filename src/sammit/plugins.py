@@ -20,11 +20,12 @@ KINDS = {
     "methods": ("sammit.methods", "Method"),
     "adapters": ("sammit.models.adapters", "Adapter"),
     "datasets": ("sammit.data", "cases_of"),
+    "preparations": ("sammit.data.prepare", "survey"),
 }
 
 
 def names(kind: str) -> list[str]:
-    """The known names of a kind ("methods", "adapters", "datasets"), sorted."""
+    """The known names of a kind ("methods", "adapters", "datasets", "preparations"), sorted."""
     return sorted(_sources(kind))
 
 

@@ -1,4 +1,4 @@
-"""`sammit data check` and `sammit data phantom`."""
+"""`sammit data check`, `sammit data phantom` and, from its own file, `sammit data prepare`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from sammit.cli.prepare import WithDatasets, prepare
 from sammit.config import DataConfig, load_experiment
 from sammit.errors import UserError
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sammit.data.check import SiteReport
 
 app = typer.Typer(help="Look at data, or make some.", no_args_is_help=True)
+app.command("prepare", cls=WithDatasets)(prepare)
 
 
 @app.command("check")
