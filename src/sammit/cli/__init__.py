@@ -9,7 +9,7 @@ import sys
 import click
 import typer
 
-from sammit.cli import data, inspect, run, use, weights
+from sammit.cli import data, inspect, run, study, use, weights
 from sammit.errors import UserError
 
 STOPPED = 130  # what typer makes of Ctrl-C
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("demo")(run.demo)
 app.command("run")(run.run)
+app.command("study")(study.study)
 app.command("predict")(use.predict)
 app.command("evaluate")(use.evaluate)
 app.command("report")(use.report)
@@ -69,7 +70,7 @@ def main() -> None:
     except click.Abort:
         code = STOPPED
     if code == STOPPED:
-        typer.echo("stopped; `sammit run ... --resume` goes on from the last round", err=True)
+        typer.echo("stopped; `sammit run ... --resume`, or the same study again, goes on from the last round", err=True)
     sys.exit(code)
 
 

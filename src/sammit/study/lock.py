@@ -1,0 +1,50 @@
+"""One study in a folder at a time, whatever happens to the process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+from sammit.errors import UserError
+
+
+@contextmanager
+def locked(out: Path, patience: float = 3.0) -> Iterator[int]:
+    """Hold the folder as long as the context lasts.
+
+    The lock is the kernel's and ends with the last process that has the descriptor open. Cells inherit it, so that
+    a study which was killed cannot be started again while a cell of it still writes.
+
+    Args:
+        out: the study's folder, made if it is missing.
+        patience: seconds to wait for cells of a study that has just been killed.
+
+    Yields:
+        The descriptor.
+
+    Raises:
+        UserError: another study holds the folder, or it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        file = (out / ".lock").open("w")
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise UserError(f"{out}: cannot be a study's folder ({error.strerror}); choose another --out") from None
+    with file:
+        until = monotonic() + patience
+        while not _taken(file.fileno()):
+            if monotonic() > until:
+                raise UserError(f"{out}: another study is running there; wait for it, or choose another --out")
+            sleep(0.05)
+        yield file.fileno()
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,50 @@
+"""A whole study: its cells, then its tables."""
+
+from __future__ import annotations
+
+from sammit.errors import UserError
+from sammit.study.admission import Admission
+from sammit.study.engine import Engine, Watch
+from sammit.study.lock import locked
+from sammit.study.plan import Plan, settle
+
+
+def run_study(plan: Plan, jobs: int, watch: Watch) -> dict[str, str]:
+    """Do what is not done yet and write the tables; killed at any moment, the same call goes on.
+
+    Args:
+        plan: from `make_plan`.
+        jobs: cells at once; 0: as many as cores and memory allow.
+        watch: is told what happens.
+
+    Returns:
+        The cells that failed, by name, each with the last line of its log.
+
+    Raises:
+        UserError: another study runs in the folder, or `jobs` for a study of costs.
+    """
+    if plan.study.kind == "costs" and jobs > 1:
+        raise UserError("--jobs: costs are measured one at a time; leave it out")
+    with locked(plan.out) as lock:
+        jobs, threads = settle(plan, 1 if plan.study.kind == "costs" else jobs)
+        failures = Engine(plan.work, plan.out, jobs, threads, lock, watch, Admission()).run(plan.cells)
+        write_tables(plan)
+    return failures
+
+
+def write_tables(plan: Plan) -> None:
+    """The study's tables from what is done; what is missing is shown as missing."""
+    if plan.study.kind == "costs":
+        from sammit.study.costs.table import write_costs
+
+        write_costs(plan)
+        return
+    from sammit.reporting.study import StudyCell, write_study
+
+    study = plan.study
+    cells = [
+        StudyCell(cell.dataset, cell.method, cell.label, cell.unseen, cell.seed, cell.folder(plan.out))
+        for cell in plan.cells
+    ]
+    pairs = [(federated, centralised) for federated, centralised in study.compare.pairs]
+    write_study(cells, plan.out, study.title, study.compare.margin, pairs, study.paper)

@@ -1,0 +1,52 @@
+"""What the process of a cell does: an ordinary run, or the measurements of a study of costs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sammit.study.cells import Cell
+from sammit.study.file import Measure, Study
+
+# The command line is a floor above, so it is named in a text; a cell is what a person could start by hand.
+_TIED = "from sammit.study.leash import tie; tie(); "
+_RUN = _TIED + "from sammit.cli import main; main()"
+_MEASURE = _TIED + "from sammit.study.costs.row import main; main()"
+
+
+@dataclass(frozen=True)
+class Work:
+    """How a cell is done.
+
+    Attributes:
+        result: the file in a cell's folder with which it is finished.
+        command: from a cell, the recipe written for it and its folder to what is started.
+    """
+
+    result: str
+    command: Callable[[Path, Path], list[str]]
+
+    def finished(self, cell: Cell, out: Path) -> bool:
+        """Whether the cell is done."""
+        return (cell.folder(out) / self.result).is_file()
+
+
+def work_of(study: Study) -> Work:
+    """The work of a study's kind."""
+    return Work("summary.json", run_command) if study.kind == "scores" else costs_work(study.measure)
+
+
+def run_command(recipe: Path, folder: Path) -> list[str]:
+    """`sammit run`, going on with what is there."""
+    resume = ["--resume"] if (folder / "config.toml").is_file() else []
+    return [sys.executable, "-c", _RUN, "run", str(recipe), "--out", str(folder), *resume]
+
+
+def costs_work(measure: Measure) -> Work:
+    """The measurements of a row of a study of costs."""
+    program = [sys.executable, "-c", _MEASURE]
+    settings = json.dumps(asdict(measure))
+    return Work("cost.json", lambda recipe, folder: [*program, str(recipe), str(folder), settings])
