@@ -60,7 +60,7 @@ def scores_of(logits: Tensor, truth: Tensor) -> list[dict[str, float | None]]:
     """
     found = torch.stack([logits > threshold for threshold in THRESHOLDS])
     both = (found & truth).sum((-2, -1)).double()
-    total = found.sum((-2, -1)) + truth.sum((-2, -1))
+    total = (found.sum((-2, -1)) + truth.sum((-2, -1))).double()
     dice = ((2 * both + 1e-4) / (total + 1e-4)).mean(0)
     iou = ((both + 1e-6) / (total - both + 1e-6)).mean(0)
     return [{"dice": float(d), "iou": float(i)} for d, i in zip(dice, iou, strict=True)]
