@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 from sammit import plugins
 from sammit.config import ModelConfig, build
 from sammit.errors import UserError
-from sammit.models.sizes import MODELS, SIZES, Size, UNetSize, size_named
+from sammit.models.sizes import MODELS, SIZES, Planned, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from sammit.models.nnunet import Nnunet
     from sammit.models.sam import PromptFreeSam
     from sammit.models.unet import ResidualUNet
 
-    Network = PromptFreeSam | ResidualUNet
+    Network = PromptFreeSam | ResidualUNet | Nnunet
     """What is trained, sent and used: (B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
 
 __all__ = ["MODELS", "SIZES", "Size", "build_model", "set_trainable", "size_named"]
@@ -41,21 +42,36 @@ def build_model(config: ModelConfig, image_size: int, structures: int, seed: int
     size = size_named(config.name)
     if image_size % size.patch:
         raise UserError(f"data.size: {image_size} is not a multiple of {size.patch}, as {config.name} needs")
+    if not isinstance(size, Size):
+        _refuse_extras(config)
+    if isinstance(size, Planned):
+        return _nnunet(config, seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(key_to_seed(seed, "model"))
         if isinstance(size, UNetSize):
-            return _unet(size, config, structures)
+            return _unet(size, structures)
         return _segment_anything(size, config, image_size, structures)
 
 
-def _unet(size: UNetSize, config: ModelConfig, structures: int) -> Network:
-    from sammit.models.unet import ResidualUNet
-
+def _refuse_extras(config: ModelConfig) -> None:
+    """Raise UserError where a recipe asks for what only Segment Anything has."""
     if config.weights != "random":
         raise UserError(f"model.weights: {config.name} has no published weights; set model.weights = 'random'")
     if config.adapter:
         raise UserError(f"model.adapter: {config.name} has no blocks to put adapters into; leave it empty")
+
+
+def _unet(size: UNetSize, structures: int) -> ResidualUNet:
+    from sammit.models.unet import ResidualUNet
+
     return ResidualUNet(size, structures)
+
+
+def _nnunet(config: ModelConfig, seed: int) -> Nnunet:
+    from sammit.models.nnunet import Nnunet
+    from sammit.nnunet.setup import Setup
+
+    return Nnunet(Setup.of(config), key_to_seed(seed, "model"))
 
 
 def _segment_anything(size: Size, config: ModelConfig, image_size: int, structures: int) -> PromptFreeSam:

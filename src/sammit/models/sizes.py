@@ -54,10 +54,23 @@ UNETS = {
     )
 }
 
-MODELS: dict[str, Size | UNetSize] = {**SIZES, **UNETS}
+
+@dataclass(frozen=True)
+class Planned:
+    """A model whose numbers come from a plan made for the data."""
+
+    summary: str
+    patch: int = 1
+    stride: int = 1
 
 
-def size_named(name: str) -> Size | UNetSize:
+PLANNED = {"nnunet": Planned("the real nnU-Net, planned for the data by the method fednnunet, in its own environment")}
+
+Architecture = Size | UNetSize | Planned
+MODELS: dict[str, Architecture] = {**SIZES, **UNETS, **PLANNED}
+
+
+def size_named(name: str) -> Architecture:
     """The architecture of a name, or a UserError with the nearest known one."""
     if name not in MODELS:
         raise UserError(f"unknown model '{name}': {nearest(name, list(MODELS))}")
