@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sammit.data.intensity import to_full_range, without_copies
-from sammit.data.readers import Pixels, read_channels, read_mask, three_channels
+from sammit.data.pixels import three_channels
+from sammit.data.readers import read_channels
 from sammit.data.settings import Settings
+from sammit.data.truth import read_truth, size
 from sammit.data.volumes import Spacing
 from sammit.errors import UserError
 from sammit.vocabulary import Case
@@ -42,7 +44,7 @@ class Entry:
     """A decoded case, in its native geometry or at model scale.
 
     Attributes:
-        image: (D, H, W, 3) uint8 or uint16 over the full range; (D, H, W, 1) for a grey one.
+        image: (D, H, W, 3) uint8 or uint16 over the full range; (D, H, W, 1) for a grey one shown slice by slice.
         bits: (D, H, W, ceil((C + 1) / 8)) uint8; bit s says structure s, bit C that the pixel is labelled.
         facts: what is known without the pixels.
     """
@@ -69,14 +71,31 @@ def decode(case: Case, settings: Settings) -> Entry:
     pixels = [read_channels(path, config.axis) for path in case.image]
     values = _joined([to_full_range(p.array, config.window, config.intensity) for p in pixels], case)
     image = without_copies(three_channels(_selected(values, settings.channels, case.image[0])))
-    labels = _labels(case, pixels[0], image.shape[:3])
-    layers = [s.of(labels) & (labels != settings.ignore) for s in settings.structures] if labels is not None else []
-    layers = layers or [np.zeros(image.shape[:3], bool)] * len(settings.structures)
-    labelled = np.full(image.shape[:3], labels is not None) if labels is None else labels != settings.ignore
+    if config.slices == "2.5d" and len(image) > 1:
+        image = with_neighbours(image, case.image[0])
+    truth = read_truth(case, pixels[0], settings)
     low, high = min(_low(p.array) for p in pixels), max(_high(p.array) for p in pixels)
     spacing = pixels[0].spacing or _configured(config.spacing)
-    facts = Facts(spacing, values.shape[-1], low, high, bool(labelled.all()), present_in(layers))
-    return Entry(np.ascontiguousarray(image), pack([*layers, labelled]), facts)
+    facts = Facts(spacing, values.shape[-1], low, high, bool(truth.labelled.all()), present_in(truth.layers))
+    return Entry(np.ascontiguousarray(image), pack([*truth.layers, truth.labelled]), facts)
+
+
+def with_neighbours(image: np.ndarray, path: Path) -> np.ndarray:
+    """(D, H, W, 1) -> (D, H, W, 3): each slice between the one before it and the one after; the ends count twice.
+
+    Raises:
+        UserError: the volume is in colour, or has several channels.
+    """
+    import numpy as np
+
+    if image.shape[-1] != 1:
+        raise UserError(
+            f"{path}: has several channels where data.slices = \"2.5d\" needs one; choose it with 'channels' in "
+            'dataset.toml, or set data.slices = "2d"'
+        )
+    places = np.arange(len(image))
+    before, after = image[np.maximum(places - 1, 0)], image[np.minimum(places + 1, len(image) - 1)]
+    return np.concatenate([before, image, after], axis=-1)
 
 
 def pack(layers: list[np.ndarray]) -> np.ndarray:
@@ -109,7 +128,7 @@ def _joined(arrays: list[np.ndarray], case: Case) -> np.ndarray:
 
     for array, path in zip(arrays, case.image, strict=True):
         if array.shape[:3] != arrays[0].shape[:3]:
-            raise UserError(f"{path}: {_size(array)} where {case.image[0].name} has {_size(arrays[0])}; resample it")
+            raise UserError(f"{path}: {size(array)} where {case.image[0].name} has {size(arrays[0])}; resample it")
     if len(arrays) == 1:
         return arrays[0]
     wide = any(array.dtype == np.uint16 for array in arrays)
@@ -123,23 +142,6 @@ def _selected(values: np.ndarray, channels: tuple[int, ...], path: Path) -> np.n
     if not all(0 <= channel < values.shape[-1] for channel in channels):
         raise UserError(f"{path}: has {values.shape[-1]} channel(s), counted from 0; mend 'channels' in dataset.toml")
     return values[..., list(channels)]
-
-
-def _labels(case: Case, pixels: Pixels, shape: tuple[int, ...]) -> np.ndarray | None:
-    """(D, H, W) labels of a case, None where it has no mask."""
-    if not case.masks:
-        return None
-    labels = read_mask(case.masks[0], pixels) if pixels.cut else read_mask(case.masks[0])
-    if labels.shape != shape:
-        raise UserError(
-            f"{case.masks[0]}: {_size(labels)} where its image {case.image[0].name} has {'x'.join(map(str, shape))}; "
-            "save the mask on the image's grid"
-        )
-    return labels
-
-
-def _size(array: np.ndarray) -> str:
-    return "x".join(map(str, array.shape[:3])) + " (slices x rows x columns)"
 
 
 def _low(array: np.ndarray) -> float:

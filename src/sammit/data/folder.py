@@ -1,6 +1,7 @@
 """images/ beside masks/ or labels/, paired by stem.
 
-The folders' names may be set (`data.images`, `data.masks`). 2-D images of any known format, or volumes.
+The folders' names may be set (`data.images`, `data.masks`). 2-D images of any known format, or volumes; a folder of
+DICOM files is one image, or one mask.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from sammit.data.formats import image_files, stem_of
 from sammit.data.layouts import Found
 from sammit.data.pairing import pair
 from sammit.data.readers import is_volume
+from sammit.data.series import loose_slices
 from sammit.data.settings import Settings
 from sammit.errors import UserError
 from sammit.vocabulary import Case
@@ -25,6 +27,7 @@ def cases_of(folder: Path, settings: Settings) -> Found:
     """The pairs of a site; images without a mask are cases without truth."""
     images = image_files(folder / (settings.config.images or "images"))
     pairs, problems = pair(images, image_files(_masks(folder, settings)))
+    problems += loose_slices(images)
     if not images:
         problems.append(f"{folder / (settings.config.images or 'images')}: holds no image of a known format")
     cases = []

@@ -14,12 +14,14 @@ def to_full_range(values: np.ndarray, window: tuple[float, ...], intensity: str)
     - a `window` (low, high), in the file's own unit, maps to black and white, for any type;
     - "percentile" does so with the 1st and 99th percentile of the file;
     - "local" then measures each pixel against the mean and deviation of its surroundings (see `locally`);
+    - "fedfms" does as FedFMS's code: a volume's least value is black and its 99th percentile white; 2-D images are
+      taken as with "range", those in floats as 0 to 255;
     - "range" leaves uint8 and uint16 as they are; other types have no range of their own: percentiles.
 
     Args:
         values: (D, H, W, n) uint8, uint16 or float32; NaN counts as black.
         window: two numbers, or empty.
-        intensity: "range", "percentile" or "local".
+        intensity: "range", "percentile", "local" or "fedfms".
 
     Returns:
         (D, H, W, n) uint8 where uint8 stays as it is, else uint16; an image of one value becomes black.
@@ -28,9 +30,10 @@ def to_full_range(values: np.ndarray, window: tuple[float, ...], intensity: str)
 
     if intensity == "local":
         return locally(to_full_range(values, window, "range"))
-    if not window and intensity == "range" and values.dtype in (np.uint8, np.uint16):
+    whole = intensity == "range" or (intensity == "fedfms" and len(values) == 1)
+    if not window and whole and values.dtype in (np.uint8, np.uint16):
         return values
-    low, high = window or percentiles(values)
+    low, high = window or (fedfms_limits(values) if intensity == "fedfms" else percentiles(values))
     if not high > low:
         return np.zeros(values.shape, np.uint16)
     scaled = np.nan_to_num((values.astype(np.float32) - low) * (65535.0 / (high - low)), nan=0.0)
@@ -79,6 +82,19 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = np.percentile(thinned, (1, 99))
     return float(low), float(high)
+
+
+def fedfms_limits(values: np.ndarray) -> tuple[float, float]:
+    """What FedFMS shows black and white: least value and 99th percentile of a volume (D, H, W, n); 0, 255 of an image.
+
+    All values count, for a sample's percentile would not be theirs; (0, 0) where none is finite.
+    """
+    import numpy as np
+
+    if len(values) == 1:
+        return 0.0, 255.0
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(np.percentile(finite, 99))) if finite.size else (0.0, 0.0)
 
 
 def without_copies(values: np.ndarray) -> np.ndarray:

@@ -46,8 +46,13 @@ def _batch(units: list[Unit], config: DataConfig, rngs: list[np.random.Generator
     if config.augmentation == "none":
         pixels = _crops(units, corners, config.size, 0)
         return Batch(pixels[:, :3], pixels[:, 3:-1], pixels[:, -1:])
-    draws = [draw_augmentation(rng, u.frame().image.shape[-1] == 1) for u, rng in zip(units, rngs, strict=True)]
+    draws = [draw_augmentation(rng, _grey(unit, config)) for unit, rng in zip(units, rngs, strict=True)]
     return augmented(_crops(units, corners, config.size, margin(config.size)), draws, config.size)
+
+
+def _grey(unit: Unit, config: DataConfig) -> bool:
+    """Whether a unit's channels are no colours: one grey channel, or a slice with its neighbours."""
+    return unit.frame().image.shape[-1] == 1 or (unit.case.volume and config.slices == "2.5d")
 
 
 def _crops(units: list[Unit], corners: list[tuple[int, int]], size: int, rim: int) -> Tensor:

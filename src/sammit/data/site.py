@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from sammit.config import DataConfig
 from sammit.data.cache import Cache, key_of
 from sammit.data.decode import Entry, decode, layer
-from sammit.data.formats import image_files, stem_of, suffix_of
+from sammit.data.formats import dicom_files, image_files, stem_of, suffix_of
 from sammit.data.frames import at_model_scale, same_scale
 from sammit.data.layouts import Found
 from sammit.data.readers import is_volume
+from sammit.data.series import is_series, loose_slices
 from sammit.data.settings import Settings
 from sammit.data.splits import split_patients
 from sammit.errors import UserError
@@ -186,6 +187,7 @@ class Site:
                 "window": config.window,
                 "intensity": config.intensity,
                 "axis": config.axis,
+                "slices": config.slices,
                 "spacing": config.spacing,
                 "channels": self.settings.channels,
                 "ignore": self.settings.ignore,
@@ -198,13 +200,16 @@ class Site:
 
 
 def _hash(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's DICOM files whatever their names and order."""
+    if path.is_dir():
+        return sha256(" ".join(sorted(sha256_of_file(file) for file in dicom_files(path))).encode()).hexdigest()
     if not path.is_file():
         raise UserError(f"{path}: there is no such file; check the path")
     return sha256_of_file(path)
 
 
 def site_of_images(paths: list[Path], config: DataConfig, name: str = "images", channels: tuple[int, ...] = ()) -> Site:
-    """Images without truth as a site, for prediction; a path may be a folder of images.
+    """Images without truth as a site, for prediction; a path may be a folder of images, or of one DICOM series.
 
     Args:
         paths: image files or folders.
@@ -215,12 +220,21 @@ def site_of_images(paths: list[Path], config: DataConfig, name: str = "images", 
     Raises:
         UserError: no image among the paths, or two of one stem.
     """
-    files = [file for path in paths for file in (image_files(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in _images_at(path)]
     if not files:
         raise UserError(f"{', '.join(map(str, paths))}: no image of a known format; name files or folders of images")
     by_stem: dict[str, Path] = {}
     for file in files:
         if by_stem.setdefault(stem_of(file), file) != file:
             raise UserError(f"{file}: has the same name as {by_stem[stem_of(file)]}; predict them into two folders")
+    for problem in loose_slices(files):
+        raise UserError(problem)
     cases = [Case(name, stem, stem, (file,), (), is_volume(file)) for stem, file in sorted(by_stem.items())]
     return Site(name, Found(cases), Settings(config, channels), Cache(config.cache)).split(0, whole=True)
+
+
+def _images_at(path: Path) -> list[Path]:
+    """The images that a path means: itself, the one series that it holds, or all in the folder."""
+    if not path.is_dir():
+        return [path]
+    return [path.resolve()] if is_series(path) else image_files(path)

@@ -1,4 +1,8 @@
-"""What a structure is: a rule on a mask's labels. Structures may overlap, so each is a map of its own."""
+"""What a structure is: a rule on a mask's labels. Structures may overlap, so each is a map of its own.
+
+A truth whose labels may overlap comes in *pieces* (`Piece`), each with its number: the segments of a DICOM SEG, the
+channels of an array, or a file for each structure. A rule picks pieces by number as it picks labels.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
     "!=": operator.ne,
 }
 _RULE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(-?[0-9]+)\s*")
+_SEGMENT = re.compile(r"\s*segment\s+(\S.*?)\s*")
 DEFAULT: dict[str, Any] = {"foreground": "> 0"}
 
 
@@ -33,11 +38,13 @@ class Structure:
         name: as scores and files call it.
         compare: ">", ">=", "<", "<=", "==", "!=", or "in".
         values: the labels compared with; one, but for "in".
+        segments: labels of DICOM segments that belong to it too, in lower case; only with "in".
     """
 
     name: str
     compare: str
     values: tuple[int, ...]
+    segments: tuple[str, ...] = ()
 
     def of(self, labels: np.ndarray) -> np.ndarray:
         """(D, H, W) int labels -> (D, H, W) bool."""
@@ -48,11 +55,38 @@ class Structure:
         result: np.ndarray = _COMPARE[self.compare](labels, self.values[0])
         return result
 
+    def picks(self, piece: Piece) -> bool:
+        """Whether a piece of a truth belongs to the structure, by its number or its name."""
+        if self.compare == "in":
+            return piece.number in self.values or piece.name.strip().lower() in self.segments
+        return bool(_COMPARE[self.compare](piece.number, self.values[0]))
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One piece of a truth that comes in pieces, see above.
+
+    Attributes:
+        number: a DICOM segment's own; channels and files count from 1.
+        name: a DICOM segment's label, else "".
+        mask: (D, H, W) bool.
+    """
+
+    number: int
+    name: str
+    mask: np.ndarray
+
+
+def numbered(count: int) -> dict[str, Any]:
+    """The rules of `count` pieces that nobody named: {} for one (`foreground`), else structure1, structure2, ..."""
+    return {f"structure{number}": number for number in range(1, count + 1)} if count > 1 else {}
+
 
 def structures_of(table: Mapping[str, Any]) -> tuple[Structure, ...]:
     """The structures of a table such as {nucleus = "> 0", cup = 2, disc = [1, 2]}, in its order.
 
-    An empty table means one structure, `foreground`, where the mask is above 0.
+    "segment LABEL" is the segment of that label in a DICOM SEG. An empty table means one structure, `foreground`, where
+    the mask is above 0.
 
     Raises:
         UserError: a rule of another form.
@@ -63,7 +97,11 @@ def structures_of(table: Mapping[str, Any]) -> tuple[Structure, ...]:
 def _structure(name: str, rule: Any) -> Structure:
     if isinstance(rule, str) and (match := _RULE.fullmatch(rule)):
         return Structure(name, match[1], (int(match[2]),))
-    labels = rule if isinstance(rule, list | tuple) else [rule]
-    if labels and all(isinstance(label, int) and not isinstance(label, bool) for label in labels):
-        return Structure(name, "in", tuple(labels))
-    raise UserError(f"structure '{name}': the rule {rule!r} is not understood; write \"> 0\", 2 or [1, 2]")
+    rules = list(rule) if isinstance(rule, list | tuple) else [rule]
+    labels = [item for item in rules if isinstance(item, int) and not isinstance(item, bool)]
+    named = [match[1].lower() for item in rules if isinstance(item, str) and (match := _SEGMENT.fullmatch(item))]
+    if rules and len(labels) + len(named) == len(rules):
+        return Structure(name, "in", tuple(labels), tuple(named))
+    raise UserError(
+        f'structure \'{name}\': the rule {rule!r} is not understood; write "> 0", 2, [1, 2] or "segment LABEL"'
+    )

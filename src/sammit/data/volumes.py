@@ -42,6 +42,22 @@ class Cut:
         inverse = tuple(self.order.index(axis) for axis in range(3))
         return straight.transpose(inverse)
 
+    def undo_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """(D, H, W, ...) -> (X, Y, Z) of the file."""
+        x, y, z = (shape[self.order.index(axis)] for axis in range(3))
+        return x, y, z
+
+    def affine(self, affine: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(4, 4) from the file's voxels to world, and the file's shape -> (4, 4) from (slice, row, column) to world."""
+        import numpy as np
+
+        signs = [-1.0 if flip else 1.0 for flip in self.flips]
+        turned = np.eye(4)
+        turned[:3, :3] = affine[:3, list(self.order)] * signs
+        ends = [(shape[axis] - 1) * flip for axis, flip in zip(self.order, self.flips, strict=True)]
+        turned[:3, 3] = affine[:3, 3] + affine[:3, list(self.order)] @ np.array(ends, float)
+        return turned
+
     def spacing(self, zooms: tuple[float, ...]) -> Spacing:
         """The file's (x, y, z) spacing in mm as (slice, row, column)."""
         return (float(zooms[self.order[0]]), float(zooms[self.order[1]]), float(zooms[self.order[2]]))
@@ -79,6 +95,47 @@ def cut_of(shape: tuple[int, ...], zooms: tuple[float, ...], affine: np.ndarray 
     wanted = (1, -1, -1)  # slices run to the right, front or head; rows and columns to foot, back, left
     order = (first, row, column)
     return Cut(order, tuple(world[index][1] != sign for index, sign in zip(order, wanted, strict=True)))  # type: ignore[arg-type]
+
+
+def cut_like(
+    shape: tuple[int, ...],
+    zooms: tuple[float, ...],
+    affine: np.ndarray,
+    image_shape: tuple[int, ...],
+    image_affine: np.ndarray,
+    image_cut: Cut,
+) -> Cut | None:
+    """How to cut a mask so that it lies on its image, whatever the order and direction of its own axes.
+
+    Args:
+        shape, zooms, affine: the mask's file: first three axes, mm, voxel to world.
+        image_shape: the image as it was cut, (D, H, W, ...).
+        image_affine, image_cut: the image's file, and how it was cut.
+
+    Returns:
+        The cut; None where the mask lies elsewhere.
+    """
+    import numpy as np
+
+    image_file = image_cut.undo_shape(image_shape)
+    if tuple(shape) == image_file and same_place(affine, image_affine, shape, zooms):
+        return image_cut
+    wanted = image_cut.affine(image_affine, image_file)
+    if not (np.isfinite(affine).all() and np.isfinite(wanted).all()):
+        return None
+    along = _unit(wanted[:3, :3]).T @ _unit(affine[:3, :3])  # cosines of (slice, row, column) with the file's axes
+    order = tuple(int(index) for index in np.abs(along).argmax(axis=1))
+    cut = Cut(order, tuple(bool(along[place, index] < 0) for place, index in enumerate(order)))  # type: ignore[arg-type]
+    if sorted(order) != [0, 1, 2] or tuple(shape[index] for index in order) != tuple(image_shape[:3]):
+        return None
+    return cut if same_place(cut.affine(affine, shape), wanted, image_shape, zooms) else None
+
+
+def _unit(axes: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    unit: np.ndarray = axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
+    return unit
 
 
 def _world(affine: np.ndarray | None) -> list[tuple[int, int]] | None:

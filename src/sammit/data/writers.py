@@ -7,7 +7,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sammit.data.formats import VOLUMES, suffix_of
+from sammit.data.formats import VOLUMES, is_dicom, suffix_of
+from sammit.data.series import open_series
 from sammit.data.volumes import cut_of, header_of, open_nifti
 from sammit.errors import UserError
 from sammit.files import write_atomically
@@ -20,8 +21,11 @@ COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114
 
 
 def mask_suffix(like: Path, slices: int) -> str:
-    """The suffix of a mask that belongs to the image `like`: ".nii.gz", ".tif" for other volumes, ".png"."""
-    if suffix_of(like) in VOLUMES:
+    """The suffix of a mask that belongs to the image `like`: ".tif" for volumes, ".png".
+
+    What has a place in the patient (NIfTI, DICOM but for X-rays and photographs) has ".nii.gz".
+    """
+    if suffix_of(like) in VOLUMES or (is_dicom(like) and open_series(like).affine is not None):
         return ".nii.gz"
     return ".tif" if slices > 1 else ".png"
 
@@ -29,8 +33,8 @@ def mask_suffix(like: Path, slices: int) -> str:
 def write_mask(path: Path, mask: np.ndarray, like: Path, axis: str = "auto") -> None:
     """Write a mask so that it lies on its image.
 
-    NIfTI gets the image's axes, affine, spacing and shape back. Labels are written as they are, in uint8 or uint16; a
-    bool mask as 0 and 255 in pictures, 0 and 1 in NIfTI ("> 0" holds for both).
+    NIfTI gets the image's axes (of DICOM: column, row, slice), affine, spacing and shape back. Labels are written as
+    they are, in uint8 or uint16; a bool mask as 0 and 255 in pictures, 0 and 1 in NIfTI ("> 0" holds for both).
 
     Args:
         path: the target: .nii, .nii.gz, .tif, or .png (see `mask_suffix`).
@@ -63,17 +67,31 @@ def _nifti(values: np.ndarray, like: Path, axis: str, packed: bool) -> bytes:
     import nibabel
     import numpy as np
 
-    image = open_nifti(like)
-    shape, zooms = header_of(image)
-    straight = np.ascontiguousarray(cut_of(shape, zooms, image.affine, axis).undo(values))
+    shape, zooms, affine, header = _space(like)
+    straight = np.ascontiguousarray(cut_of(shape, zooms, affine, axis).undo(values))
     if straight.shape != shape:
         raise UserError(f"{like}: has {shape} voxels where the mask has {straight.shape}; predict it again")
-    header = image.header.copy()
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1, 0)  # the image's scaling is not the mask's
     header["cal_min"] = header["cal_max"] = 0
-    data = nibabel.Nifti1Image(straight, image.affine, header).to_bytes()
+    data = nibabel.Nifti1Image(straight, affine, header).to_bytes()
     return compress(data, mtime=0) if packed else data
+
+
+def _space(like: Path) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray, Any]:
+    """Shape, spacing in mm, affine and a NIfTI header (none of a DICOM header's words) of a placed image."""
+    import nibabel
+
+    if not is_dicom(like):
+        image = open_nifti(like)
+        return *header_of(image), image.affine, image.header.copy()
+    series, header = open_series(like), nibabel.Nifti1Header()
+    if series.affine is None:
+        raise UserError(f"{like}: does not say where in the patient it lies; write its mask as .png")
+    header.set_data_shape(series.shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(series.affine, code="scanner")
+    return series.shape, series.zooms, series.affine, header
 
 
 def _png(values: np.ndarray) -> bytes:
