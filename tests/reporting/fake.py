@@ -145,17 +145,18 @@ def make_pictures(folder: Path, fake: FakeRun, place: int) -> None:
     folder.mkdir(parents=True)
     for rank, kind in enumerate(("best", "median", "worst")):
         off = 2 + 5 * rank
-        arrays: dict[str, np.ndarray] = {"image": _image(fake.side, place), "truth": _masks(fake, 0, 0)}
-        arrays["global"] = _masks(fake, off, off // 2)
+        arrays: dict[str, np.ndarray] = {"image": disc_image(fake.side, place), "truth": disc_masks(fake, 0, 0)}
+        arrays["global"] = disc_masks(fake, off, off // 2)
         if fake.personal:
-            arrays["personal"] = _masks(fake, off // 2, -off // 3)
+            arrays["personal"] = disc_masks(fake, off // 2, -off // 3)
         np.savez_compressed(
             folder / f"{kind}.npz", case=np.array(f"im{rank:03}"), structures=np.array(fake.structures),
             dice=np.array([0.93 - 0.1 * rank, 0.95 - 0.08 * rank][: len(fake.models)]), **arrays,
         )  # fmt: skip
 
 
-def _image(side: int, place: int) -> np.ndarray:
+def disc_image(side: int, place: int) -> np.ndarray:
+    """(H, W, 3) uint8: a bright disc on red, noise that depends on `place`."""
     rows, columns = np.mgrid[:side, : int(1.2 * side)] / side
     red = np.clip(1.1 - 1.4 * np.hypot(rows - 0.5, columns - 0.6), 0, 1)
     glow = np.exp(-((rows - 0.5) ** 2 + (columns - 0.45) ** 2) / 0.02)
@@ -164,7 +165,7 @@ def _image(side: int, place: int) -> np.ndarray:
     return (255 * np.clip(image, 0, 1)).astype(np.uint8)
 
 
-def _masks(fake: FakeRun, down: int, grow: int) -> np.ndarray:
+def disc_masks(fake: FakeRun, down: int, grow: int) -> np.ndarray:
     """(C, H, W): nested discs moved `down` pixels and grown by `grow`."""
     rows, columns = np.mgrid[: fake.side, : int(1.2 * fake.side)]
     distance = np.hypot(rows - 0.5 * fake.side - down, columns - 0.45 * fake.side)

@@ -13,7 +13,8 @@ from sammit.files import write_atomically
 from sammit.reporting import figures, sentences, wording
 from sammit.reporting.comparison import compare_runs
 from sammit.reporting.folder import RunFolder, read_run
-from sammit.reporting.panels import CasePicture, case_picture, swatch
+from sammit.reporting.pages import render
+from sammit.reporting.panels import CasePicture, case_picture
 from sammit.reporting.svg import Picture
 from sammit.reporting.tables import compare, overview, results, to_html
 
@@ -63,7 +64,8 @@ def write_report(runs: list[Path], out: Path, labels: Sequence[str] = ()) -> Non
     sections = [_section(run, label, place) for place, (run, label) in enumerate(_titled(folders, labels))]
     several = _comparison(folders, labels) if len(folders) > 1 else None
     for width, curves in _DETAIL:
-        page = _page([_detailed(section, width, curves) for section in sections], several)
+        detailed = [_detailed(section, width, curves) for section in sections]
+        page = render("template.html", sections=detailed, several=several, sentences=sentences)
         if len(page.encode()) <= LARGEST:
             break
     write_atomically(out, page)
@@ -100,21 +102,6 @@ def _recipe(run: RunFolder) -> tuple[str, dict[str, Any]]:
     for key in ("root", "sites", "cache"):
         table.get("data", {}).pop(key, None)
     return name, table
-
-
-def _page(sections: Sequence[Section], several: dict[str, Any] | None) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    # For markup that this package made itself, with every name in it escaped.
-    environment.filters["trusted"] = Markup
-    return environment.get_template("template.html").render(
-        sections=sections, several=several, wording=wording, sentences=sentences, swatch=swatch
-    )
 
 
 def _titled(runs: Sequence[RunFolder], labels: Sequence[str]) -> list[tuple[RunFolder, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sammit.errors import UserError
 from sammit.reporting import wording
+from sammit.reporting.cases import MODELS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +25,26 @@ COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#D55E00")
 DASHES = ("none", "7 3", "2 3", "9 3 2 3", "12 4", "4 2")
 
 _LONGEST = 40_000  # characters of one mask's contours; a speckled mask is coarsened until it fits
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """What `pictures/<site>/<kind>.npz` holds.
+
+    Attributes:
+        image: (H, W, 3) uint8.
+        truth: (C, H, W) bool.
+        case, structures: names.
+        masks: model -> (C, H, W) bool.
+        dice: model -> Dice of the case.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    case: str
+    structures: tuple[str, ...]
+    masks: Mapping[str, np.ndarray]
+    dice: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -44,15 +66,50 @@ class CasePicture:
     panels: tuple[Panel, ...]
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """A case's image at the size at which it is shown.
+
+    Attributes:
+        image: the image as an SVG element with an id; `again` refers to it where it stands on the page already.
+        height, width: pixels.
+    """
+
+    image: str
+    again: str
+    height: int
+    width: int
+
+
 def case_picture(path: Path, kind: str, width: int, prefix: str) -> CasePicture:
     """Read `pictures/<site>/<kind>.npz` and draw it.
 
     Args:
-        path: arrays image (H, W, 3) uint8, truth and any of global, personal (C, H, W) bool, case, structures (C,), and
-            dice: one float for each model in the file, global before personal.
+        path: see `read_case`.
         kind: "best", "median" or "worst".
         width: largest width of the stored image, in pixels; smaller images stay as they are.
         prefix: makes ids unique on the page.
+
+    Raises:
+        UserError: the file cannot be read or lacks an array.
+    """
+    stored = read_case(path)
+    canvas = make_canvas(stored.image, width, prefix)
+    panels = [Panel("Image", "", _svg(canvas, canvas.image, f"{stored.case}: image"))]
+    panels.append(draw(canvas, stored, "Truth", stored.truth))
+    for model, masks in stored.masks.items():
+        title = wording.model(model)
+        score = f"Dice {wording.score(stored.dice[model])}" if model in stored.dice else ""
+        panels.append(draw(canvas, stored, title[0].upper() + title[1:], masks, score))
+    return CasePicture(kind, stored.case, stored.structures, tuple(panels))
+
+
+def read_case(path: Path) -> StoredCase:
+    """Read one case's picture file.
+
+    Args:
+        path: arrays image (H, W, 3) uint8, truth and any of the judged models (C, H, W) bool, case, structures (C,),
+            and dice: one float for each model, in the order of the models in the file.
 
     Raises:
         UserError: the file cannot be read or lacks an array.
@@ -66,23 +123,13 @@ def case_picture(path: Path, kind: str, width: int, prefix: str) -> CasePicture:
         structures = tuple(str(name) for name in np.atleast_1d(arrays["structures"]))
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path}: not a case's pictures ({error}); write them again, or remove the file") from None
-    models = [name for name in ("global", "personal") if name in arrays]
+    masks = {name: array for name, array in arrays.items() if name in MODELS}
     dice = np.atleast_1d(np.asarray(arrays.get("dice", []), dtype=np.float64)).tolist()
-    scores = dict(zip(models, dice, strict=False))
-    base, (height, across) = _base(image, width, prefix)
-    panels = [Panel("Image", "", _svg(height, across, base, f"{case}: image"))]
-    shared = f'<use href="#{prefix}"/>'
-    for name, masks in (("truth", truth), *((model, arrays[model]) for model in models)):
-        title = "Truth" if name == "truth" else f"{name.capitalize()} model"
-        score = f"Dice {wording.score(scores[name])}" if name in scores else ""
-        paths = "".join(_outline(_resized(mask, height, across), place) for place, mask in enumerate(masks))
-        alt = f"{case}: {title.lower()}, contours of {wording.listed(structures)}. {score}".strip()
-        panels.append(Panel(title, score, _svg(height, across, shared + paths, alt)))
-    return CasePicture(kind, case, structures, tuple(panels))
+    return StoredCase(image, truth, case, structures, masks, dict(zip(masks, dice, strict=False)))
 
 
-def _base(image: np.ndarray, width: int, prefix: str) -> tuple[str, tuple[int, int]]:
-    """The image as an SVG element with an id, and its height and width after scaling down."""
+def make_canvas(image: np.ndarray, width: int, prefix: str) -> Canvas:
+    """The image as JPEG, at most `width` pixels wide, with `prefix` as its id."""
     from PIL import Image
 
     picture = Image.fromarray(image).convert("RGB")
@@ -93,7 +140,23 @@ def _base(image: np.ndarray, width: int, prefix: str) -> tuple[str, tuple[int, i
     data = io.BytesIO()
     picture.save(data, format="JPEG", quality=82, optimize=True)
     source = "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
-    return f'<image id="{prefix}" width="{across}" height="{height}" href="{source}"/>', (height, across)
+    element = f'<image id="{prefix}" width="{across}" height="{height}" href="{source}"/>'
+    return Canvas(element, f'<use href="#{prefix}"/>', height, across)
+
+
+def draw(canvas: Canvas, stored: StoredCase, title: str, masks: np.ndarray, score: str = "", ground: str = "") -> Panel:
+    """Contours of (C, H, W) masks over the image.
+
+    Args:
+        canvas: the image.
+        stored: whose case it is; names case and structures for those who cannot see the picture.
+        title, masks, score: what is drawn.
+        ground: what lies under the contours: `canvas.again` unless another is given.
+    """
+    shares = (_resized(mask, canvas.height, canvas.width) for mask in masks)
+    paths = "".join(_outline(share, place) for place, share in enumerate(shares))
+    alt = f"{stored.case}: {title.lower()}, contours of {wording.listed(stored.structures)}. {score}".strip()
+    return Panel(title, score, _svg(canvas, (ground or canvas.again) + paths, alt))
 
 
 def _resized(mask: np.ndarray, height: int, across: int) -> np.ndarray:
@@ -105,8 +168,8 @@ def _resized(mask: np.ndarray, height: int, across: int) -> np.ndarray:
     return np.asarray(picture.resize((across, height), Image.Resampling.BOX), dtype=np.float64) / 255
 
 
-def _svg(height: int, across: int, inside: str, alt: str) -> str:
-    return f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {across} {height}">{inside}</svg>'
+def _svg(canvas: Canvas, inside: str, alt: str) -> str:
+    return f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {canvas.width} {canvas.height}">{inside}</svg>'
 
 
 def _outline(share: np.ndarray, place: int) -> str:

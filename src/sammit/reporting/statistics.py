@@ -85,9 +85,12 @@ def groups_bootstrap(
     Raises:
         ValueError: as in `patient_bootstrap`.
     """
+    import numpy as np
+
     drawn = [_drawn_means(*groups[name], (*key, name), draws) for name in sorted(groups)]
     known = [means for means in drawn if means is not None]
-    return _percentiles(sum(known) / len(known) if known and len(known) == len(drawn) else None, level)
+    whole = bool(known) and len(known) == len(drawn)
+    return _percentiles(np.mean(known, axis=0) if whole else None, level)
 
 
 def _drawn_means(values: Sequence[float], patients: Sequence[Hashable], key: Key, draws: int) -> np.ndarray | None:

@@ -14,19 +14,35 @@ SPACE = "\u00a0"
 
 def score(value: float | None, decimals: int = 3) -> str:
     """A score with three decimals, 0.873; a distance has two."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
+    if value is None or not math.isfinite(value):
+        return NONE
+    return f"{round(value, decimals) + 0.0:.{decimals}f}"  # the sum takes the sign off a zero
 
 
-def score_with_sd(value: float | None, sd: float | None) -> str:
+def score_with_sd(value: float | None, sd: float | None, decimals: int = 3) -> str:
     """A mean and its standard deviation: 0.873 ± 0.012; without the sd where there is none."""
-    return score(value) if value is None or sd is None else f"{score(value)} ± {score(sd)}"
+    if value is None or sd is None:
+        return score(value, decimals)
+    return f"{score(value, decimals)} ± {score(sd, decimals)}"
 
 
 def score_with_interval(value: float | None, low: float | None, high: float | None, decimals: int = 3) -> str:
     """A mean and the ends of its interval: 0.873 [0.841, 0.902]; the mean alone where there is no interval."""
     if value is None or low is None or high is None or not math.isfinite(low):
         return score(value, decimals)
-    return f"{score(value, decimals)} [{score(low, decimals)}, {score(high, decimals)}]"
+    return f"{score(value, decimals)} {interval(low, high, decimals)}"
+
+
+def interval(low: float | None, high: float | None, decimals: int = 3) -> str:
+    """The ends of an interval: [0.841, 0.902]."""
+    if low is None or high is None or not math.isfinite(low):
+        return NONE
+    return f"[{score(low, decimals)}, {score(high, decimals)}]"
+
+
+def decimals_of(metric: str) -> int:
+    """Distances have two decimals, scores in [0, 1] three."""
+    return 2 if metric in ("hd95", "assd") else 3
 
 
 def size(count: float | None) -> str:
@@ -60,6 +76,19 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60}{SPACE}min {whole % 60}{SPACE}s"
     return f"{whole // 3600}{SPACE}h {whole % 3600 // 60}{SPACE}min"
+
+
+_MODELS = {
+    "global": "global model",
+    "personal": "personal model",
+    "sources": "source sites' own models, mean score",
+    "experts": "global model with the mean of the source sites' experts",
+}
+
+
+def model(name: str) -> str:
+    """What a judged model is, in words; several names stand with " / " between them."""
+    return " / ".join(_MODELS.get(one, one) for one in name.split(" / "))
 
 
 def p_value(p: float) -> str:

@@ -1,0 +1,157 @@
+"""The report of a study as one HTML file that asks the network for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sammit.reporting import study_figures as figures
+from sammit.reporting import study_sentences as sentences
+from sammit.reporting.pages import render
+from sammit.reporting.rendering import Cell, Table, to_html
+from sammit.reporting.study_cells import StudyCell
+from sammit.reporting.study_results import Result
+from sammit.reporting.study_sites import SitePictures, cases_by_part, site_pictures, without_pictures
+from sammit.reporting.study_tables import beside_table, costs_table, scores_table
+from sammit.reporting.study_versus_tables import pairs_table, ranking_table
+from sammit.reporting.svg import Picture
+
+LARGEST = 6_000_000
+"""Bytes the report may have; pictures are made smaller, then left out, until it fits."""
+
+_WIDTHS = (320, 224, 144, 0)  # of pictures, pixels
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table as HTML with a name for its region; its notes stand below it."""
+
+    name: str
+    html: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One block as the template shows it; HTML and SVG in it are made here, everything else is escaped there.
+
+    Attributes:
+        title, anchor: heading and id.
+        best, verdicts, sizes: sentences; doubts: what to be careful with.
+        dice, others: tables of scores; `other_notes` are those of all others together.
+        ranking, pairs, beside: comparisons, where there are any; costs.
+        by_site, forest, counts: figures, where there is something to show.
+        pictures: one case of each site; `pictureless` names sites without; `left_out` says where size forbade them.
+    """
+
+    title: str
+    anchor: str
+    best: str
+    verdicts: list[str]
+    doubts: list[str]
+    sizes: str
+    dice: Shown
+    others: list[Shown]
+    other_notes: tuple[str, ...]
+    ranking: Shown | None
+    pairs: Shown | None
+    beside: Shown | None
+    costs: Shown
+    by_site: Picture | None
+    forest: Picture | None
+    counts: Picture | None
+    pictures: list[SitePictures]
+    pictureless: str
+    left_out: str
+
+
+def study_page(results: Sequence[Result], title: str, missing: Sequence[StudyCell], out: Path) -> str:
+    """The page, with pictures as large as its size allows.
+
+    Args:
+        results: of every block.
+        title: the heading.
+        missing: cells without a finished run.
+        out: the study's folder; cells' folders in it are named relative to it.
+    """
+    plain = [_section(result, f"part{place}") for place, result in enumerate(results)]
+    cells = [cell for result in results for cell in result.block.cells]
+    folders = to_html(_folders(cells, set(missing), out))
+    for width in _WIDTHS:
+        page = render(
+            "study.html",
+            title=title,
+            what_ran=sentences.what_ran(results),
+            missing=sentences.missing(missing),
+            lost=[cell.name for cell in missing],
+            sections=[_with_pictures(*pair, width) for pair in zip(plain, results, strict=True)],
+            folders=folders,
+        )
+        if len(page.encode()) <= LARGEST:
+            break
+    return page
+
+
+def _section(result: Result, anchor: str) -> Section:
+    """A block without its pictures, whose size is not known before the page's is."""
+    block = result.block
+    rest = [metric for metric in block.metrics if metric != "dice"]
+    return Section(
+        title=block.title,
+        anchor=anchor,
+        best=sentences.best(result),
+        verdicts=[sentences.verdict(result, pair) for pair in result.pairs],
+        doubts=sentences.doubts(result),
+        sizes=sentences.sizes(result),
+        dice=_shown(scores_table(result, ["dice"])),
+        others=[_shown(scores_table(result, [metric])) for metric in rest],
+        other_notes=scores_table(result, rest).notes,
+        ranking=_shown_if(ranking_table(result)),
+        pairs=_shown_if(pairs_table(result)),
+        beside=_shown_if(beside_table(result)),
+        costs=_shown(costs_table(result)),
+        by_site=figures.dice_by_site(result),
+        forest=figures.differences(result),
+        counts=figures.counts(block.title, cases_by_part(block)),
+        pictures=[],
+        pictureless="",
+        left_out="",
+    )
+
+
+def _shown(table: Table) -> Shown:
+    return Shown(table.caption.rstrip("."), to_html(table), table.notes)
+
+
+def _shown_if(table: Table | None) -> Shown | None:
+    return None if table is None else _shown(table)
+
+
+def _with_pictures(section: Section, result: Result, width: int) -> Section:
+    """The section with pictures of at most `width` pixels (0: none)."""
+    if not width:
+        return replace(section, left_out="Pictures were left out to keep this file small.")
+    pictures = site_pictures(result, width, f"{section.anchor}-site")
+    return replace(section, pictures=pictures, pictureless=without_pictures(result, pictures))
+
+
+def _folders(cells: Sequence[StudyCell], missing: set[StudyCell], out: Path) -> Table:
+    """Every cell with its folder and whether it is there."""
+    columns = (("dataset", "Dataset"), ("method", "Method"), ("unseen", "Unseen site"), ("seed", "Seed"),
+               ("state", "State"), ("folder", "Run folder"))  # fmt: skip
+    rows = tuple(
+        tuple(
+            Cell(text, text)
+            for text in (
+                cell.dataset,
+                cell.label,
+                cell.unseen or "none",
+                str(cell.seed),
+                "missing" if cell in missing else "finished",
+                str(cell.folder.relative_to(out) if cell.folder.is_relative_to(out) else cell.folder),
+            )
+        )
+        for cell in cells
+    )
+    return Table("Every run of the study; its folder has its own report.", columns, rows)
