@@ -66,12 +66,15 @@ def expand(study: Study, datasets: Sequence[Dataset], sites: Mapping[str, Sequen
     """
     unseen = {dataset.name: _unseen(study, dataset, sites[dataset.name]) for dataset in datasets}
     _check_known(study, sites)
+    plain = {(d.name, method): study.example(d.name, method) for d in datasets for method in study.methods}
     cells = []
     for seed in study.seeds:
         for turn in range(max(map(len, unseen.values()))):
             for dataset in datasets:
                 for site in unseen[dataset.name][turn : turn + 1]:
-                    cells += [_cell(study, dataset, method, site, seed) for method in study.methods]
+                    for method, label in study.labels.items():
+                        experiment = _experiment(plain[dataset.name, method], dataset, method, site, seed)
+                        cells.append(Cell(dataset.name, method, label, site, seed, experiment))
     return cells
 
 
@@ -93,12 +96,12 @@ def _check_known(study: Study, sites: Mapping[str, Sequence[str]]) -> None:
             raise UserError(f"unseen: there is no site '{site}': {nearest(site, [*known, 'each', 'none'])}")
 
 
-def _cell(study: Study, dataset: Dataset, method: str, unseen: str, seed: int) -> Cell:
-    plain = study.experiment(dataset.name, method, unseen)
-    experiment = replace(
+def _experiment(plain: Experiment, dataset: Dataset, method: str, unseen: str, seed: int) -> Experiment:
+    """A row's experiment as one cell's own."""
+    return replace(
         plain,
         name=f"{method}-{dataset.name}-{unseen or 'all'}",
         seed=seed,
         data=replace(plain.data, root=str(dataset.root or "")),
+        evaluation=replace(plain.evaluation, unseen=(unseen,) if unseen else ()),
     )
-    return Cell(dataset.name, method, study.labels[method], unseen, seed, experiment)

@@ -59,6 +59,8 @@ def sort_settings(settings: Sequence[str], methods: Mapping[str, Any]) -> tuple[
             name, _, rest = setting.removeprefix("methods.").partition(".")
             if name not in methods:
                 raise UserError(f"--set {setting}: there is no method '{name}': {nearest(name, list(methods))}")
+            if not rest:
+                raise UserError(f"--set {setting}: must be methods.NAME.TABLE.KEY=VALUE")
             place = own.setdefault(name, [])
         table = rest.partition("=")[0].partition(".")[0].strip()
         if table not in TABLES:
