@@ -9,6 +9,7 @@ import torch
 
 from sammit.federation.messages import encode
 from sammit.federation.prepare import Prepared
+from sammit.learning.inference import WholeCase
 from sammit.learning.loop import Trainer, steps_in_round
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.state import select
@@ -22,11 +23,15 @@ def estimate(prepared: Prepared) -> dict[str, str]:
     counts = prepared.parameters()
     state = select(prepared.backbone.start, set(prepared.shared).__contains__)
     message = len(encode(Update("site", 0, state, {}, 1, {})))
-    seconds, memory = _measured_step(prepared)
-    steps = sum(steps_in_round(training, site.samples("train")) for site in prepared.sites if site.cases("train"))
-    return {
+    known = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
         "bytes a site and round": f"{message:,} up, {message:,} down" if prepared.shared else "0",
+    }
+    if isinstance(prepared.backbone.model, WholeCase):
+        return known | {"training time": "not measured: the model trains in a process of its own"}
+    seconds, memory = _measured_step(prepared)
+    steps = sum(steps_in_round(training, site.samples("train")) for site in prepared.sites if site.cases("train"))
+    return known | {
         "steps": f"{steps} a round over all sites, {training.rounds} rounds",
         "seconds a step": f"{seconds:.2f} (measured here, batch {training.batch_size})",
         "training time": f"about {steps * training.rounds * seconds / 60:.0f} min, scoring not counted",

@@ -15,6 +15,7 @@ from sammit.data.sites import PooledSite, open_sites, pooled
 from sammit.errors import UserError
 from sammit.federation.guard import check_declared
 from sammit.federation.worker import Backbone
+from sammit.learning.inference import WholeCase
 from sammit.methods.base import Method
 from sammit.models.build import build_model, set_trainable
 from sammit.vocabulary import SiteData, State
@@ -82,7 +83,7 @@ def prepare(experiment: Experiment) -> Prepared:
         train = method.train_default if experiment.model.adapter else "all"
     live = [name for name in set_trainable(model, train) if method.trains(name)]
     model.to(experiment.training.device)
-    for warning in too_coarse(sources, model.stride):
+    for warning in [] if isinstance(model, WholeCase) else too_coarse(sources, model.stride):
         log.warning(warning)
     return Prepared(
         experiment,

@@ -113,11 +113,9 @@ class Method(base.Method):
         cases, channels, structures = (int(merged[name][0]) for name in ("cases", "channels", "structures"))
         dataset = dataset_of(cases, channels, structures, bool(merged["overlap"][0]), bool(merged["unlabelled"][0]))
         asked = {"gpu_memory_gb": self.options.gpu_memory_gb, "patch": self.options.patch}
-        process = shared()
         facts = {"fingerprint": fingerprints.fingerprint(merged), "dataset": dataset, **asked}
-        plan = process.ask("plan", facts)[0]["plan"]
-        version = process.ask("hello", {})[0]["version"]
-        return Setup.chosen(plan, dataset, self.options.configuration, self.options.mirroring, version)
+        told = shared().ask("plan", facts)[0]
+        return Setup.chosen(told["plan"], dataset, self.options.configuration, self.options.mirroring, told["version"])
 
     def train(self, work: Work) -> Outcome:
         """One of nnU-Net's epochs from the order's weights and the site's momentum."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from sammit.nnunet.cases import Spacing, as_channels, spacing_of
 from sammit.nnunet.process import shared
 from sammit.nnunet.setup import Setup
+
+log = logging.getLogger(__name__)
 
 
 class Nnunet(nn.Module):
@@ -40,6 +43,8 @@ class Nnunet(nn.Module):
         self.setup = setup
         self._mark = uuid4().hex
         told, found = shared().ask("build", {"setup": setup.facts(), "seed": seed})
+        if told["version"] != setup.version:
+            log.warning("the plan was made with %s, this is %s: numbers may differ", setup.version, told["version"])
         for name, array in found.items():
             _place(self, name, torch.from_numpy(array), name in told["unused"])
 

@@ -46,10 +46,10 @@ class Process:
         loaded: a mark of whose weights its predictor holds; None at first. Kept here because it dies with the process.
     """
 
-    def __init__(self, command: Sequence[str], threads: int = 1, silence: float = SILENCE) -> None:
+    def __init__(self, start: Sequence[str], threads: int = 1, silence: float = SILENCE) -> None:
         """
         Args:
-            command: starts it; the private folder is added as the last argument.
+            start: the command; the private folder is added as the last argument.
             threads: for its arithmetic, as in this process.
             silence: seconds without a word after which it counts as stuck.
         """
@@ -60,7 +60,7 @@ class Process:
         self._buffer = b""
         with self._log.open("wb") as log:
             self._child = subprocess.Popen(
-                [*command, str(self._folder)],
+                [*start, str(self._folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -184,6 +184,11 @@ def find_python() -> Path:
     raise UserError(f"nnU-Net's environment is missing ({found[0]}): {MEND}")
 
 
+def command() -> list[str]:
+    """What starts nnU-Net's process; raises UserError where its environment is missing."""
+    return [str(find_python()), "-I", "-c", _START, str(Path(__file__).parent)]
+
+
 _running: list[Process] = []
 
 
@@ -199,8 +204,7 @@ def shared() -> Process:
     if _running and (not _running[0].alive or _running[0].threads != threads):
         close()
     if not _running:
-        command = [str(find_python()), "-I", "-c", _START, str(Path(__file__).parent)]
-        _running.append(Process(command, threads))
+        _running.append(Process(command(), threads))
     return _running[0]
 
 

@@ -9,7 +9,6 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from .line import Answer, Arrays, Facts, read, requests, say, write  # first: it takes standard output away from nnU-Net
@@ -17,7 +16,7 @@ from .line import Answer, Arrays, Facts, read, requests, say, write  # first: it
 # isort: split
 import torch
 
-from .objects import Setup, parameters
+from .objects import Setup, parameters, version
 from .planning import analyse, plan
 from .prediction import Prediction
 from .training import Training, unused
@@ -30,7 +29,6 @@ class Worker:
         self._training: Training | None = None
         self._prediction: Prediction | None = None
         self.known: dict[str, Callable[[Facts, Arrays], Answer]] = {
-            "hello": self.hello,
             "analyse": analyse,
             "plan": plan,
             "build": self.build,
@@ -40,16 +38,12 @@ class Worker:
             "segment": self.segment,
         }
 
-    def hello(self, facts: Facts, arrays: Arrays) -> Answer:
-        """Which nnU-Net this is."""
-        return {"version": f"nnunetv2 {version('nnunetv2')}, torch {version('torch')}"}, {}
-
     def build(self, facts: Facts, arrays: Arrays) -> Answer:
         """The network's parameters as nnU-Net draws them from a seed, and the names of those that never train."""
         torch.manual_seed(facts["seed"])
         setup = Setup(facts["setup"])
         network = setup.network(deep_supervision=True)
-        return {"unused": unused(network)}, parameters(network)
+        return {"unused": unused(network), "version": version()}, parameters(network)
 
     def cases(self, facts: Facts, arrays: Arrays) -> Answer:
         """How many cases of a site are here already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 
 import numpy as np
 import torch
@@ -13,6 +14,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from .line import Arrays, Facts
 
 DATASET = "Dataset001_Sammit"  # nnU-Net wants its datasets numbered
+
+
+def version() -> str:
+    """Which nnU-Net this is."""
+    return f"nnunetv2 {metadata.version('nnunetv2')}, torch {metadata.version('torch')}"
 
 
 class Held:

@@ -13,7 +13,7 @@ from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner
 from nnunetv2.paths import nnUNet_preprocessed, nnUNet_raw
 
 from .line import Answer, Arrays, Facts
-from .objects import DATASET, Held
+from .objects import DATASET, Held, version
 
 
 def analyse(facts: Facts, arrays: Arrays) -> Answer:
@@ -37,7 +37,7 @@ class Planner(ExperimentPlanner):  # type: ignore[misc]
 
 
 def plan(facts: Facts, arrays: Arrays) -> Answer:
-    """nnU-Net's plans for a fingerprint: {"plan"} with all the configurations it offers."""
+    """nnU-Net's plans for a fingerprint, with all the configurations it offers."""
     os.environ["nnUNet_n_proc_DA"] = "1"  # noqa: SIM112 -- the planner counts threads by it
     dataset = {**facts["dataset"], "dataset": {"none": {"images": ["none"], "label": "none"}}}
     _write(Path(nnUNet_raw, DATASET, "dataset.json"), dataset)
@@ -47,7 +47,7 @@ def plan(facts: Facts, arrays: Arrays) -> Answer:
     planner = Planner(DATASET, gpu_memory_target_in_gb=facts["gpu_memory_gb"])
     planner.patch = facts["patch"]
     planner.plan_experiment()
-    return {"plan": json.loads((folder / "nnUNetPlans.json").read_text())}, {}
+    return {"plan": json.loads((folder / "nnUNetPlans.json").read_text()), "version": version()}, {}
 
 
 def _write(path: Path, value: Facts) -> None:
