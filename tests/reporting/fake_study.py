@@ -11,7 +11,8 @@ import numpy as np
 
 from sammit.randomness import generator
 from sammit.reporting.study import StudyCell
-from sammit.reporting.summary import CaseScore, Facts, summarise, write_cases, write_summary
+from sammit.reporting.study_cells import Finished
+from sammit.reporting.summary import CaseScore, Facts, Summary, summarise, write_cases, write_summary
 
 from .fake import FakeRun, disc_image, disc_masks
 
@@ -73,6 +74,14 @@ def write_rows(
 ) -> None:
     """Write `cases.csv` and `summary.json` of a cell from its rows."""
     cell.folder.mkdir(parents=True)
+    write_cases(cell.folder / "cases.csv", rows)
+    write_summary(cell.folder / "summary.json", summary_of(cell, rows, reported, protocol))
+
+
+def summary_of(
+    cell: StudyCell, rows: Sequence[CaseScore], reported: Mapping[str, str], protocol: str = "standard"
+) -> Summary:
+    """The summary of a cell's rows; `reported` is the model of each judged site."""
     unseen = {cell.unseen: RULES[reported[cell.unseen]]} if cell.unseen else {}
     facts = Facts(
         method=cell.method, model="sam-tiny", dataset=cell.dataset, protocol=protocol, seed=cell.seed, rounds=3,
@@ -81,8 +90,18 @@ def write_rows(
         traffic={"up_bytes_per_site_round": 480_000, "down_bytes_per_site_round": 481_000, "total_bytes": 9_000_000},
         seconds={"total": 60.0 + cell.seed, "per_round": 20.0}, peak_rss_bytes=2_100_000_000,
     )  # fmt: skip
-    write_cases(cell.folder / "cases.csv", rows)
-    write_summary(cell.folder / "summary.json", summarise(rows, facts))
+    return summarise(rows, facts)
+
+
+def in_memory(cell: StudyCell, dice: Mapping[str, Sequence[float]], model: str = "global") -> Finished:
+    """A finished cell without a folder: patient -> Dice of the patient's cases, at the cell's one site."""
+    site = cell.unseen or "all"
+    rows = [
+        CaseScore(site, f"{patient}-{place}", patient, "disc", model, {"dice": value, "iou": value / 2})
+        for patient, values in dice.items()
+        for place, value in enumerate(values)
+    ]
+    return Finished(cell, summary_of(cell, rows, {site: model}), rows)
 
 
 def case_rows(fake: FakeStudy, cell: StudyCell, site: str, model: str) -> list[CaseScore]:

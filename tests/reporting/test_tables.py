@@ -124,7 +124,7 @@ def test_csv_holds_unrounded_numbers() -> None:
 
 def test_latex_escapes_and_uses_booktabs(table) -> None:
     text = to_latex(table)
-    assert r"\textbf{50 \% \& $<$b$>$\_|}" in text
+    assert r"\textbf{50 \% \& $<$b$>$\_\textbar{}}" in text
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
     body = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {line.replace(r"\&", "").count("&") for line in body} == {len(table.columns) - 1}

@@ -71,7 +71,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX table for the booktabs package."""
+    """A LaTeX table for the booktabs package; small and tight where it has more than eight columns."""
 
     def line(texts: Sequence[str]) -> str:
         return "    " + " & ".join(texts) + r" \\"
@@ -82,6 +82,7 @@ def to_latex(table: Table) -> str:
         [
             r"\begin{table}",
             r"  \centering",
+            *([r"  \footnotesize", r"  \setlength{\tabcolsep}{3pt}"] if len(table.columns) > 8 else []),
             rf"  \caption{{{_tex(' '.join([table.caption, *table.notes]))}}}",
             rf"  \begin{{tabular}}{{{''.join('r' if right else 'l' for right in numeric)}}}",
             r"    \toprule",
@@ -99,7 +100,7 @@ def to_latex(table: Table) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$",
-    "\u00a0": "~",
+    "\u00a0": "~", "†": r"$^\dagger$", "|": r"\textbar{}",
 }  # fmt: skip
 
 
