@@ -53,3 +53,10 @@ def resize(values: Tensor, shape: tuple[int, int], antialias: bool = True) -> Te
         return values
     shrinks = shape[0] < values.shape[-2] or shape[1] < values.shape[-1]
     return interpolate(values, size=shape, mode="bilinear", align_corners=False, antialias=antialias and shrinks)
+
+
+def area(values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """(B, X, H, W) -> (B, X, *shape), each new pixel the mean of those it covers: for maps of truth and validity."""
+    from torch.nn.functional import interpolate
+
+    return values if tuple(values.shape[-2:]) == tuple(shape) else interpolate(values, size=shape, mode="area")

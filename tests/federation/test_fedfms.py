@@ -56,7 +56,7 @@ def images_and_labels(root: Path, site: str, cases: list[str]) -> tuple[Tensor, 
         picture = np.asarray(Image.open(root / site / "images" / f"{case}.png").convert("RGB"))
         seen = torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None]
         seen = interpolate(seen, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-        images.append(seen.round().clamp(0, 255)[0] / 255)
+        images.append(seen.round().clamp(0, 255)[0] * (1 / 255))
         mask = torch.from_numpy(np.asarray(Image.open(root / site / "masks" / f"{case}.png")).astype(np.int64))
         both = torch.stack([mask >= 1, mask == 2])[None].float()
         quarter = interpolate(both, size=(SIZE // 4, SIZE // 4), mode="nearest")
@@ -107,7 +107,7 @@ def step(client: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, la
 def average(clients: dict[str, nn.Module], weights: list[float], names: list[str]) -> None:
     parameters = [dict(client.named_parameters()) for client in clients.values()]
     for name in names:
-        mean = sum(weight * own[name] for weight, own in zip(weights, parameters, strict=True))
+        mean = sum(weight * own[name].double() for weight, own in zip(weights, parameters, strict=True))
         for own in parameters:
             own[name].copy_(mean)
 
@@ -141,7 +141,7 @@ def test_a_run_is_the_algorithm(tmp_path: Path, sites: Path, losses: list[float]
     ours, _ = read_state(run / "models" / "last.safetensors")
     start = dict(build_model(experiment.model, SIZE, 2, experiment.seed).named_parameters())
     assert ours.keys() == state.keys()
-    assert max(float((ours[name] - start[name]).abs().max()) for name in ours) > 4e-3  # it went somewhere
+    assert max(float((ours[name] - start[name].detach()).abs().max()) for name in ours) > 4e-3  # it went somewhere
     for name, tensor in state.items():
         assert (ours[name] - tensor).abs().max() <= 1e-4, name
 

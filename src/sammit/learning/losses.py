@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from sammit.geometry import resize
+from sammit.geometry import area
 from sammit.vocabulary import Batch
 
 SMOOTHING = 1e-5
@@ -25,8 +25,8 @@ def segmentation_loss(
     """
     logits = logits.float()
     shape = (logits.shape[-2], logits.shape[-1])
-    valid = resize(batch.valid, shape)
-    truth = resize(batch.truth * batch.valid, shape) / valid.clamp_min(1e-6)
+    valid = area(batch.valid, shape)
+    truth = area(batch.truth * batch.valid, shape) / valid.clamp_min(1e-6)
     loss = logits.new_zeros(())
     if bce_weight:
         weight = logits.new_tensor(pos_weight)
@@ -65,4 +65,4 @@ def distillation_loss(student: Tensor, teacher: Tensor, valid: Tensor, temperatu
     z_t, z_s = teacher.detach().float() / temperature, student.float() / temperature
     p = z_t.sigmoid()
     divergence = p * (logsigmoid(z_t) - logsigmoid(z_s)) + (1 - p) * (logsigmoid(-z_t) - logsigmoid(-z_s))
-    return temperature**2 * masked_mean(divergence, resize(valid, (z_s.shape[-2], z_s.shape[-1])))
+    return temperature**2 * masked_mean(divergence, area(valid, (z_s.shape[-2], z_s.shape[-1])))
