@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +74,7 @@ if how == "die":
     os.kill(os.getpid(), 9)
 if how == "hang":
     time.sleep(600)
-time.sleep(0.2)
+time.sleep(0.05)
 (folder / "config.toml").write_bytes(recipe.read_bytes())
 (folder / "summary.json").write_text(json.dumps({"seconds": {"total": 5.0}, "peak_rss_bytes": 1000}))
 note("end")
@@ -98,9 +96,10 @@ def notes(folder: Path) -> list[list[str]]:
 
 
 class Told:
-    """A watch that remembers."""
+    """A watch that remembers; `most` is the largest number of cells at once."""
 
     def __init__(self) -> None:
+        self.most = 0
         self.begun: list[str] = []
         self.over: list[tuple[str, str]] = []
         self.left: list[float] = []
@@ -108,6 +107,7 @@ class Told:
 
     def started(self, cell: Cell) -> None:
         self.begun.append(cell.name)
+        self.most = max(self.most, len(self.begun) - len(self.over))
 
     def ended(self, cell: Cell, failure: str, seconds: float | None) -> None:
         self.over.append((cell.name, failure))
@@ -115,10 +115,3 @@ class Told:
 
     def going(self, left: float, seconds: float | None) -> None:
         self.left.append(left)
-
-
-@contextmanager
-def nothing_locked(path: Path) -> Iterator[int]:
-    """A descriptor for cells that inherit one."""
-    with path.open("w") as file:
-        yield file.fileno()
