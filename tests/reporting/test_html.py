@@ -15,6 +15,7 @@ from sammit.reporting.folder import read_run
 from sammit.reporting.html import run_labels, write_report
 
 from .fake import FakeRun, make_run
+from .fake_study import FakeStudy, make_study
 
 SMALL = FakeRun(rounds=3, cases=8, side=40, personal=False, distances=False)
 
@@ -133,3 +134,23 @@ def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such run folder"):
         write_report([tmp_path / "nowhere"], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("reported", ["personal", "sources"])
+def test_a_run_that_left_one_site_out(tmp_path: Path, reported: str) -> None:
+    """Source sites without test cases: no mean, no worst site, the unseen site's models and rule instead."""
+    study = FakeStudy({"m": ("M", 0.0, reported)}, {"A": 6, "B": 4}, seeds=(0,), side=40)
+    folders = [cell.folder for cell in make_study(tmp_path / "cells", study)]
+    (folders[0] / "pictures/A/best.npz").write_bytes((folders[0] / "pictures/A/example.npz").read_bytes())
+    write_report([folders[0]], tmp_path / "one.html")
+    text = checked(tmp_path / "one.html")
+    assert "m trained sam-tiny on fundus without A for 3 rounds" in text
+    assert "The sites that trained have no test cases." in text and "Mean Dice over sites" not in text
+    if reported == "sources":
+        assert (
+            "Source sites&#39; own models, mean score" in text and "Its score is that of the source sites&#39;" in text
+        )
+    else:
+        assert "global model with the mean of the source sites" in text and "beside it, for comparison" in text
+    write_report(folders, tmp_path / "two.html")
+    assert "m, seed 0, A unseen: Dice at unseen A 0." in checked(tmp_path / "two.html")

@@ -12,7 +12,16 @@ import pytest
 from sammit.errors import UserError
 from sammit.reporting.statistics import holm, paired_wilcoxon, patient_means
 from sammit.reporting.summary import CaseScore, Facts, summarise
-from sammit.reporting.tables import compare, results, to_csv, to_html, to_latex, to_markdown
+from sammit.reporting.tables import (
+    compare,
+    overview,
+    results,
+    to_csv,
+    to_html,
+    to_latex,
+    to_markdown,
+    unseen_models,
+)
 
 from .fake import FakeRun, case_rows, facts
 
@@ -98,8 +107,8 @@ def test_results_have_a_row_for_each_site_model_and_structure() -> None:
     table = results(summaries[0][1])
     assert len(table.rows) == 3 * 2 * 2 + 2
     assert [title for _, title in table.columns][4:] == ["Dice", "IoU", "HD95", "NSD"]
-    assert {cells[1].text for cells in table.rows if cells[0].text == "REFUGE (unseen)"} == {"global (reported)"}
-    assert all(cells[1].text != "global (reported)" for cells in table.rows if cells[0].text == "REFUGE")
+    assert {cells[1].text for cells in table.rows if cells[0].text == "REFUGE (unseen)"} == {"global model (reported)"}
+    assert all(cells[1].text != "global model (reported)" for cells in table.rows if cells[0].text == "REFUGE")
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +143,33 @@ def test_html_is_well_formed_and_escaped(table) -> None:
     tree = ElementTree.fromstring(to_html(table))
     assert len(tree.findall(".//tbody/tr")) == 2
     assert tree.find(".//tbody/tr/th/strong").text == "50 % & <b>_|"
+
+
+def left_out(*models: str) -> dict:
+    """A run in which site U was unseen and no source site has test cases."""
+    rows = [
+        CaseScore("U", f"c{i}", f"p{i}", "disc", model, {"dice": 0.5 + place / 10, "iou": 0.4})
+        for place, model in enumerate(models)
+        for i in range(3)
+    ]
+    known = {"method": "m", "model": "sam-tiny", "dataset": "d", "protocol": "standard", "seed": 0, "rounds": 1}
+    return summarise(rows, Facts(**known, selected_round=0, reported={"U": models[0]}, unseen={"U": "its rule"}))
+
+
+def test_unseen_sites_name_each_model_and_the_rule_of_the_reported_one() -> None:
+    table = unseen_models(left_out("global", "experts"))
+    assert table is not None
+    assert [[cell.text for cell in cells] for cells in table.rows] == [
+        ["U", "0.500", "0.400", "global model (reported)", "its rule"],
+        ["U", "0.600", "0.400", "global model with the mean of the source sites' experts", "beside it, for comparison"],
+    ]
+    assert [cells[1].strong for cells in table.rows] == [True, False]
+    assert unseen_models(made(("m", FAKE))[0][0][1]) is None
+
+
+def test_runs_without_a_seen_score_are_compared_by_the_unseen() -> None:
+    table = compare([("m", left_out("global")), ("n", {**left_out("sources"), "mean": None, "worst_site": None})])
+    titles = [title for _, title in table.columns]
+    assert "Mean unseen" in titles and "Mean" not in titles and "Worst site" not in titles
+    assert table.cell("m", "dice_mean_unseen").strong and table.cell("n", "dice_mean_unseen").value == 0.5
+    assert "source sites' own models" in overview(left_out("sources")).rows[0][3].text

@@ -71,10 +71,14 @@ class Compared:
         return sum(known) if known else None
 
     @property
+    def leading(self) -> float | None:
+        """What stands for the label: the mean over sites that took part, or over the unseen where none has a score."""
+        return self.unseen.mean if self.mean.mean is None else self.mean.mean
+
+    @property
     def ranking(self) -> float:
-        """What the best is chosen by: the mean over sites that took part, or over the unseen where none did."""
-        chosen = self.mean.mean if self.mean.mean is not None else self.unseen.mean
-        return -math.inf if chosen is None else chosen
+        """What the best is chosen by."""
+        return -math.inf if self.leading is None else self.leading
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def _averaged(label: str, runs: Sequence[_Run]) -> Compared:
         label=label,
         seeds=sorted({int(summary.get("seed", 0)) for summary in summaries}),
         dice={place: _spread([_site_dice(s, place) for s in summaries]) for place in places(summaries)},
-        mean=_spread([summary["mean"]["dice"] for summary in summaries]),
+        mean=_spread([(summary.get("mean") or {}).get("dice") for summary in summaries]),
         unseen=_spread(unseen),
         worst=_spread([entry["dice"] for entry in worst]),
         worst_site=names.most_common(1)[0][0] if names else None,

@@ -16,7 +16,7 @@ from sammit.reporting.folder import RunFolder, read_run
 from sammit.reporting.pages import render
 from sammit.reporting.panels import CasePicture, case_picture
 from sammit.reporting.svg import Picture
-from sammit.reporting.tables import compare, overview, results, to_html
+from sammit.reporting.tables import compare, overview, results, to_html, unseen_models
 
 LARGEST = 3_000_000
 """Bytes a report may have; pictures are made smaller, then left out, until it fits."""
@@ -32,6 +32,7 @@ class Section:
     anchor: str
     run: RunFolder
     overview: str
+    unseen: str
     results: str
     worst: str
     facts: list[str]
@@ -118,7 +119,7 @@ def _comparison(runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, A
     """The table of methods and the figure of Dice against bytes."""
     summaries = [(label, run.summary) for label, run in zip(labels, runs, strict=True)]
     cases = [run.cases or () for run in runs]
-    points = [(entry.label, entry.moved_bytes, entry.mean.mean) for entry in compare_runs(summaries)]
+    points = [(entry.label, entry.moved_bytes, entry.leading) for entry in compare_runs(summaries)]
     table = compare(summaries, cases)
     verdicts = [f"{cells[0].text}: {cells[-1].text}." for cells in table.rows]
     figure = figures.dice_against_bytes(points)
@@ -137,6 +138,7 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
         anchor=anchor,
         run=run,
         overview=to_html(overview(summary)),
+        unseen=to_html(unseen) if (unseen := unseen_models(summary)) else "",
         results=to_html(results(summary)),
         worst=sentences.worst(summary),
         facts=[*(run.environment or {}).get("notes", []), *sentences.unseen(summary), *sentences.undefined(summary)],

@@ -24,15 +24,25 @@ _MISSING = {
 
 def what_ran(summary: Mapping[str, Any]) -> str:
     """One sentence: method, model, data, sites, rounds, seed, protocol."""
-    sites = list(summary["sites"])
+    sites, unseen = list(summary["sites"]), list(summary.get("unseen") or {})
     chosen = summary.get("selected_round")
+    where = f" at {wording.plural(len(sites), 'site')} ({wording.listed(sites)})" if sites else ""
+    without = f" without {wording.listed(unseen)}" if unseen else ""
     tested = "" if chosen is None else f", and the models of round {chosen} (counted from 0) were tested"
+    sources = "" if sites else " The sites that trained have no test cases."
     return (
-        f"{summary['method']} trained {summary['model']} on {summary['dataset']} at "
-        f"{wording.plural(len(sites), 'site')} ({wording.listed(sites)}) for "
-        f"{wording.plural(int(summary['rounds']), 'round')} with seed {summary['seed']}{tested}. "
+        f"{summary['method']} trained {summary['model']} on {summary['dataset']}{where}{without} for "
+        f"{wording.plural(int(summary['rounds']), 'round')} with seed {summary['seed']}{tested}.{sources} "
         f"Scores follow the protocol '{summary['protocol']}'."
     )
+
+
+def in_short(summary: Mapping[str, Any]) -> str:
+    """The one number of a run: its mean Dice, or that of each unseen site where the others have no test cases."""
+    if summary["sites"]:
+        return f"mean Dice {wording.score(summary['mean']['dice'])}"
+    each = [f"{site} {wording.score(entry['dice'])}" for site, entry in (summary.get("unseen") or {}).items()]
+    return f"Dice at unseen {wording.listed(each)}"
 
 
 def worst(summary: Mapping[str, Any]) -> str:
@@ -50,9 +60,10 @@ def worst(summary: Mapping[str, Any]) -> str:
 
 
 def unseen(summary: Mapping[str, Any]) -> list[str]:
-    """How each unseen site was judged."""
+    """How each unseen site was judged, and by which model."""
     return [
-        f"{site} took no part in the training. How it was judged: {entry['rule']}. Dice {wording.score(entry['dice'])}."
+        f"{site} took no part in the training. How it was judged: {entry['rule']}. Its score is that of the "
+        f"{wording.model(entry['reported'])}: Dice {wording.score(entry['dice'])}."
         for site, entry in (summary.get("unseen") or {}).items()
     ]
 

@@ -1,4 +1,4 @@
-"""Sammit's tables: `compare` sets methods side by side; `overview` and `results` show one run, by site and in full."""
+"""Sammit's tables: `compare` sets methods side by side; `overview`, `unseen_models` and `results` show one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sammit.reporting.cases import LABELS, METRICS, CaseScore
 from sammit.reporting.comparison import ALPHA, Compared, Spread, compare_runs, places
 from sammit.reporting.rendering import Cell, Table, to_csv, to_html, to_latex, to_markdown
 
-__all__ = ["Cell", "Table", "compare", "overview", "results", "to_csv", "to_html", "to_latex", "to_markdown", "verdict"]
+__all__ = [
+    "Cell", "Table", "compare", "overview", "results", "to_csv", "to_html", "to_latex", "to_markdown", "unseen_models",
+    "verdict",
+]  # fmt: skip
 
 
 def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[Sequence[CaseScore]] = ()) -> Table:
@@ -25,11 +28,12 @@ def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[
     """
     entries = compare_runs(summaries, cases)
     sites = places([summary for _, summary in summaries])
-    unseen = any(flag for _, flag in sites)
+    # Where only unseen sites have a score, their mean is the one that counts.
+    seen, unseen = any(not flag for _, flag in sites), any(flag for _, flag in sites)
     columns = [("method", "Method"), ("seeds", "Seeds")]
     columns += [(f"dice_{'unseen_' * flag}{site}", f"{site} (unseen)" if flag else site) for site, flag in sites]
-    columns += [("dice_mean", "Mean"), *([("dice_mean_unseen", "Mean unseen")] if unseen else [])]
-    columns += [("dice_worst", "Worst site"), ("shared_parameters", "Parameters shared")]
+    columns += [("dice_mean", "Mean")] * seen + [("dice_mean_unseen", "Mean unseen")] * unseen
+    columns += [("dice_worst", "Worst site")] * seen + [("shared_parameters", "Parameters shared")]
     columns += [("up_bytes_per_site_round", "Up per site and round"), ("down_bytes_per_site_round", "Down")]
     columns += [("difference", "Difference to best [95 %]"), ("p_holm", "Wilcoxon, Holm")]
     rows = tuple(
@@ -37,9 +41,9 @@ def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[
             Cell(entry.label, entry.label, strong=entry.best),
             Cell(str(len(entry.seeds)), len(entry.seeds)),
             *(_spread(entry.dice.get(place)) for place in sites),
-            _spread(entry.mean, entry.best),
-            *([_spread(entry.unseen)] if unseen else []),
-            _worst(entry),
+            *[_spread(entry.mean, entry.best)] * seen,
+            *[_spread(entry.unseen, entry.best and not seen)] * unseen,
+            *[_worst(entry)] * seen,
             Cell(wording.count(entry.shared), entry.shared),
             Cell(wording.size(entry.up_bytes), entry.up_bytes),
             Cell(wording.size(entry.down_bytes), entry.down_bytes),
@@ -115,7 +119,36 @@ def overview(summary: Mapping[str, Any]) -> Table:
 def _overview_row(site: str, entry: Mapping[str, Any]) -> tuple[Cell, ...]:
     numbers = [Cell(str(entry[name]), entry[name]) for name in ("cases", "patients")]
     scores = [Cell(wording.score(entry[name]), entry[name]) for name in ("dice", "iou")]
-    return Cell(site, site), *scores, Cell(entry["reported"], entry["reported"]), *numbers
+    return Cell(site, site), *scores, Cell(wording.model(entry["reported"]), entry["reported"]), *numbers
+
+
+def unseen_models(summary: Mapping[str, Any]) -> Table | None:
+    """One run: each model that was scored at a site that took no part; None where all sites took part."""
+    rows = tuple(
+        _unseen_row(site, entry, model)
+        for site, entry in (summary.get("unseen") or {}).items()
+        for model, structures in entry["models"].items()
+        if structures
+    )
+    if not rows:
+        return None
+    columns = (("site", "Unseen site"), ("dice", "Dice"), ("iou", "IoU"), ("model", "Model"), ("rule", "Rule"))
+    notes = ("The reported model, in bold, is the one that the method stands for at a site it has not seen.",)
+    return Table("Sites that took no part, mean over structures.", columns, rows, notes)
+
+
+def _unseen_row(site: str, entry: Mapping[str, Any], model: str) -> tuple[Cell, ...]:
+    strong = model == entry["reported"]
+    rule = str(entry["rule"]) if strong else "beside it, for comparison"
+    means = [_over_structures(entry["models"][model], name) for name in ("dice", "iou")]
+    name = wording.model(model) + (" (reported)" if strong else "")
+    scores = [Cell(wording.score(mean), mean, strong=strong) for mean in means]
+    return Cell(site, site), *scores, Cell(name, model, strong=strong), Cell(rule, rule)
+
+
+def _over_structures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> float:
+    values = [float(one[metric]["mean"]) for one in scores.values()]
+    return sum(values) / len(values)
 
 
 def results(summary: Mapping[str, Any]) -> Table:
@@ -144,7 +177,7 @@ def _result_row(
 ) -> tuple[Cell, ...]:
     scores = entry["models"][model][structure]
     strong = model == entry["reported"]
-    name = f"{model} (reported)" if strong else model
+    name = wording.model(model) + (" (reported)" if strong else "")
     return (
         Cell(site, site),
         Cell(name, model, strong=strong),
