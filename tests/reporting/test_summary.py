@@ -125,7 +125,10 @@ def test_files_come_back_as_they_went(tmp_path: Path) -> None:
         ("site,case\n", "column 'patient' is missing"),
         ("site,case,patient,structure,model,dice,iou\nA,1,1,disc,global,high,0.1\n", "line 2: dice is 'high'"),
         ("site,case,patient,structure,model,dice,iou\nA,1,1,disc,global,,0.1\n", "line 2: .*dice is missing"),
-        ("site,case,patient,structure,model,dice,iou\nA,1,1,disc,globl,0.2,0.1\n", "must be one of global, personal, sources"),
+        (
+            "site,case,patient,structure,model,dice,iou\nA,1,1,disc,globl,0.2,0.1\n",
+            "must be one of global, personal, sources",
+        ),
     ],
 )
 def test_a_bad_file_is_refused_with_its_line(tmp_path: Path, text: str, complaint: str) -> None:

@@ -110,7 +110,7 @@ def summarise_site(rows: Sequence[CaseScore], reported: str, seed: int) -> SiteS
         "reported": reported,
         "models": models,
         "undefined": undefined,
-        **{name: _over_structures(models[reported] or {}, name) for name in OVERLAP},
+        **{name: over_structures(models[reported] or {}, name) for name in OVERLAP},
     }
 
 
@@ -144,7 +144,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _over_structures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> float:
+def over_structures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> float:
+    """A metric's mean over the structures of one model's SCORES at a site."""
     values = [float(structure[metric]["mean"]) for structure in scores.values()]
     return math.fsum(values) / len(values)
 

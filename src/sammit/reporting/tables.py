@@ -9,6 +9,7 @@ from sammit.reporting import wording
 from sammit.reporting.cases import LABELS, METRICS, CaseScore
 from sammit.reporting.comparison import ALPHA, Compared, Spread, compare_runs, places
 from sammit.reporting.rendering import Cell, Table, to_csv, to_html, to_latex, to_markdown
+from sammit.reporting.summary import over_structures
 
 __all__ = [
     "Cell", "Table", "compare", "overview", "results", "to_csv", "to_html", "to_latex", "to_markdown", "unseen_models",
@@ -140,15 +141,10 @@ def unseen_models(summary: Mapping[str, Any]) -> Table | None:
 def _unseen_row(site: str, entry: Mapping[str, Any], model: str) -> tuple[Cell, ...]:
     strong = model == entry["reported"]
     rule = str(entry["rule"]) if strong else "beside it, for comparison"
-    means = [_over_structures(entry["models"][model], name) for name in ("dice", "iou")]
+    means = [over_structures(entry["models"][model], name) for name in ("dice", "iou")]
     name = wording.model(model) + (" (reported)" if strong else "")
     scores = [Cell(wording.score(mean), mean, strong=strong) for mean in means]
     return Cell(site, site), *scores, Cell(name, model, strong=strong), Cell(rule, rule)
-
-
-def _over_structures(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> float:
-    values = [float(one[metric]["mean"]) for one in scores.values()]
-    return sum(values) / len(values)
 
 
 def results(summary: Mapping[str, Any]) -> Table:
@@ -190,7 +186,5 @@ def _result_row(
 def _interval(metric: str, score: Mapping[str, Any] | None, strong: bool) -> Cell:
     if score is None:
         return Cell(wording.NONE, None)
-    text = wording.score_with_interval(
-        score["mean"], score["low"], score["high"], 2 if metric in ("hd95", "assd") else 3
-    )
+    text = wording.score_with_interval(score["mean"], score["low"], score["high"], wording.decimals_of(metric))
     return Cell(text, score["mean"], score["sd"], strong)
