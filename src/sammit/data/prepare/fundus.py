@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from sammit.data.prepare.contract import Item, Option, Survey, words
 from sammit.data.prepare.finding import by_key, files_under, partners, parts_below
-from sammit.data.prepare.opening import known_labels, named, picture_shape, same_shape
+from sammit.data.prepare.opening import known_labels, named, picture, same_shape
 from sammit.data.prepare.pieces import Picture
 from sammit.data.readers import read_mask
 from sammit.errors import UserError
@@ -65,7 +65,7 @@ FOLDERS = {
 PASSED_OVER = re.compile(r".*_(cropped|square)|nerveremoved_images|.*illustration|avgboundary|amd")
 OF_MASKS = re.compile(r"masks|labels|gts?|test_gt|disc_cup_masks|semi-automatic-annotations.*|.*-gt")
 SOFT = re.compile(r"_(odseg|cupseg)softmap$", re.IGNORECASE)
-IMAGES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+IMAGES = (".jpg", ".jpeg", ".png")
 SLACK = 0.01  # share of a side by which a soft map may miss its image
 
 
@@ -123,11 +123,12 @@ def _refuge_part(path: Path) -> str:
 
 
 def _best_masks(paths: list[Path]) -> list[Path]:
-    """The masks of one kind: a repackaging may have the original BMP, PNG, and MATLAB files side by side."""
-    for suffixes in ((".bmp",), (".png", ".tif", ".tiff"), (".mat",)):
-        if kind := [path for path in paths if path.suffix.lower() in suffixes]:
-            return kind
-    return []
+    """A mask of one kind for each stem: a repackaging may have the original BMP, PNG and MATLAB files side by side."""
+    best: list[Path] = []
+    for suffix in (".bmp", ".png", ".mat"):
+        better = {path.stem for path in best}
+        best += [path for path in paths if path.suffix.lower() == suffix and path.stem not in better]
+    return best
 
 
 def _soft_pairs(paths: list[Path], raw: Path, threshold: int, found: Survey) -> None:
@@ -164,7 +165,7 @@ def _read_labels(image: Path, mask: Path, coded: tuple[int, ...]) -> Picture:
     """An image with its label map: 0 background, 1 rim, 2 cup."""
     import numpy as np
 
-    shape = picture_shape(image)
+    shape = picture(image).shape[:2]
     values = _matlab(mask) if mask.suffix.lower() == ".mat" else read_mask(mask)[0]
     same_shape(values, shape, mask, image)
     inverse = bool((values > 2).any()) and 255 in coded  # REFUGE's own coding: 255 background, 128 rim, 0 cup
@@ -190,7 +191,7 @@ def _read_soft(image: Path, disc: Path, cup: Path, threshold: int) -> Picture:
     """An image with what enough experts agree on: 0 background, 1 rim, 2 cup, 3 cup outside the disc."""
     import numpy as np
 
-    shape = picture_shape(image)
+    shape = picture(image).shape[:2]
     soft = {path: read_mask(path)[0] for path in (disc, cup)}
     on_disc, on_cup = (_fitted(soft[path], shape, path, image) >= threshold for path in (disc, cup))
     labels = np.select([on_disc & on_cup, on_disc, on_cup], [2, 1, 3], 0).astype(np.uint8)

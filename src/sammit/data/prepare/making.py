@@ -181,7 +181,7 @@ def _progress(items: list[Item], did: str, tell: Tell) -> Iterator[Item]:
     """The items, with a line now and then: how many are done and how long the rest may take."""
     started = last = perf_counter()
     for done, item in enumerate(items):
-        if perf_counter() - last > BETWEEN_LINES:
+        if done and perf_counter() - last > BETWEEN_LINES:
             last = perf_counter()
             left = (last - started) / done * (len(items) - done)
             tell(f"{did} {done} of {len(items)} cases, about {left:.0f} s left")

@@ -24,14 +24,19 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sammit.data.prepare import pannuke
 from sammit.data.prepare.aperio import AMBIGUOUS, draw, read_regions
 from sammit.data.prepare.contract import Item, Option, Survey, words
 from sammit.data.prepare.finding import by_key, files_under, partners, parts_below
-from sammit.data.prepare.opening import named, picture_shape, same_shape
+from sammit.data.prepare.opening import named, picture, same_shape
 from sammit.data.prepare.pieces import Picture
-from sammit.data.readers import read_channels, read_mask
+from sammit.data.readers import read_mask
+from sammit.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SOURCE = (
     "PanNuke: https://warwick.ac.uk/fac/cross_fac/tia/data/pannuke; MoNuSAC 2020: "
@@ -113,20 +118,27 @@ def _outlined(site: str, paths: list[Path], options: Mapping[str, str], found: S
 
 def _read_outlined(image: Path, outline: Path, ambiguous: str) -> Picture:
     """An image with its nuclei as an instance map."""
-    if image.suffix.lower() == ".svs":
-        from tifffile import TiffFile
-
-        with named(image), TiffFile(image) as file:
-            pixels = file.pages.first.asarray()[..., :3]
-    else:
-        picture_shape(image)
-        pixels = read_channels(image).array[0, ..., :3]
+    pixels = _tissue(image)
     regions = read_regions(outline)
     labels = draw(regions, pixels.shape[:2], outline)
     if ambiguous == "background":
         labels[labels == AMBIGUOUS] = 0
     loose = sum(len(region.corners) < 3 for region in regions)
     return Picture(pixels, labels, (f"{loose} outline(s) of fewer than three corners passed over",) if loose else ())
+
+
+def _tissue(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 pixels of a TIFF, or of the first and finest page of a scan."""
+    if path.suffix.lower() == ".svs":
+        from tifffile import TiffFile
+
+        with named(path), TiffFile(path) as file:
+            pixels: np.ndarray = file.pages.first.asarray()
+    else:
+        pixels = picture(path)
+    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or pixels.dtype != "uint8":
+        raise UserError(f"{path}: is no colour picture of 8 bits; put the right file there")
+    return pixels[..., :3]
 
 
 def _slides(paths: list[Path], found: Survey) -> None:
@@ -145,7 +157,7 @@ def _read_slide(image: Path, mask: Path) -> Picture:
     from scipy.ndimage import label
 
     values = read_mask(mask)[0]
-    same_shape(values, picture_shape(image), mask, image)
+    same_shape(values, picture(image).shape[:2], mask, image)
     if len(np.unique(values[values != 0])) < 2:
         values = label(values != 0)[0]
     return Picture(image, values.astype(np.uint16))

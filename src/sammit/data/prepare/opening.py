@@ -28,12 +28,13 @@ def named(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read ({reason}); fetch the file again or take it out") from error
 
 
-def picture_shape(path: Path) -> tuple[int, int]:
-    """(H, W) of a 2-D image that was read whole, so that a file cut short is found."""
-    shape = read_channels(path).array.shape
-    if shape[0] != 1:
-        raise UserError(f"{path}: is a volume of {shape[0]} slices where a picture belongs; put the right file there")
-    return shape[1], shape[2]
+def picture(path: Path) -> np.ndarray:
+    """(H, W, n) pixels of a 2-D image; it is read whole, so that a file cut short is found."""
+    array = read_channels(path).array
+    if len(array) != 1:
+        raise UserError(f"{path}: is a volume of {len(array)} slices where a picture belongs; put the right file there")
+    pixels: np.ndarray = array[0]
+    return pixels
 
 
 def same_shape(labels: np.ndarray, shape: tuple[int, ...], mask: Path, image: Path) -> None:
@@ -51,9 +52,9 @@ def known_labels(values: np.ndarray, known: Collection[int], path: Path) -> np.n
     """
     import numpy as np
 
-    met = np.unique(values)
-    strange = [value for value in met.tolist() if value not in known]
-    if strange:
+    strange = values[~np.isin(values, list(known))]
+    if strange.size:
         expected = ", ".join(map(str, sorted(known)))
-        raise UserError(f"{path}: holds the label {strange[0]:g} where only {expected} are known; mend the mask")
-    return values.astype(np.uint8)
+        raise UserError(f"{path}: holds the label {strange.min():g} where only {expected} are known; mend the mask")
+    labels: np.ndarray = values.astype(np.uint8)
+    return labels

@@ -14,15 +14,13 @@ from sammit.files import write_atomically
 if TYPE_CHECKING:
     import numpy as np
 
-COPIED = (".png", ".jpg", ".jpeg")
-
 
 @dataclass(frozen=True)
 class Picture:
     """A 2-D image.
 
     Attributes:
-        image: a file (PNG and JPEG are copied byte for byte, others become PNG), or pixels: (H, W) or (H, W, 3) uint8.
+        image: a PNG or JPEG file, which is copied byte for byte; or (H, W, 3) uint8 pixels, which become PNG.
         labels: (H, W) uint8 or uint16.
         notes: what was met on the way that hinders nothing.
     """
@@ -33,7 +31,7 @@ class Picture:
 
     def write(self, images: Path, masks: Path, name: str) -> None:
         """Write the image and its labels as `name` into two folders."""
-        if isinstance(self.image, Path) and suffix_of(self.image) in COPIED:
+        if isinstance(self.image, Path):
             write_atomically(images / f"{name}{suffix_of(self.image)}", self.image.read_bytes())
         else:
             write_atomically(images / f"{name}.png", _png(self.image))
@@ -79,12 +77,9 @@ class Volume:
         return compress(nibabel.Nifti1Image(self.labels, self.affine, header).to_bytes(), 6, mtime=0)
 
 
-def _png(image: Path | np.ndarray) -> bytes:
+def _png(pixels: np.ndarray) -> bytes:
     from PIL import Image
 
-    from sammit.data.readers import read_channels
-
-    pixels = read_channels(image).array[0] if isinstance(image, Path) else image
     buffer = BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
