@@ -135,9 +135,10 @@ def _channel(rows: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
 def fingerprint(merged: Summary) -> dict[str, Any]:
     """nnU-Net's dataset fingerprint, whose list of cases is LEVELS made-up ones with the sketches' quantiles.
 
-    Spacing and size go together in real cases (the field of view is alike), and nnU-Net takes the median of their
-    product: made-up case j has the j-th spacing and the j-th extent in mm, so that this median is right. Whether fine
-    spacings go with small extents or with large ones is read from the sketch of the shapes.
+    Spacing and size go together in real cases (the field of view is alike), and nnU-Net's patch follows the median of
+    their product: made-up case j has the j-th spacing and the j-th extent in mm, so that this median is right. Whether
+    fine spacings go with small extents or with large ones is read from the sketch of the shapes; where spacings differ,
+    the median shape in pixels, by which nnU-Net only tells flat volumes from cubes, is right within some per cent.
     """
     spacing, shapes = merged["spacing"], []
     for axis in range(3):

@@ -87,11 +87,11 @@ class Process:
         except BaseException:  # Ctrl-C too: an answer that comes later would be taken for the next one's
             self.close()
             raise
+        found = load_file(answer["arrays"]) if answer.get("arrays") else {}
+        for path in self._folder.glob("*.safetensors"):  # an image lies on the disk no longer than it is needed
+            path.unlink()
         if "error" in answer:
             raise NnunetError(f"nnU-Net, asked to {do}: {answer['error']}")
-        found = load_file(answer["arrays"]) if answer["arrays"] else {}
-        for path in self._folder.glob("*.safetensors"):
-            path.unlink()
         return answer["facts"], found
 
     def close(self) -> None:
