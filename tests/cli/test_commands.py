@@ -17,8 +17,9 @@ import tiny
 Call = Callable[..., Any]
 
 COMMANDS = [
-    (), ("demo",), ("run",), ("predict",), ("evaluate",), ("report",), ("list",), ("data",), ("data", "check"),
-    ("data", "phantom"), ("weights",), ("weights", "list"), ("weights", "fetch"), ("weights", "check"),
+    (), ("demo",), ("run",), ("study",), ("predict",), ("evaluate",), ("report",), ("list",), ("data",),
+    ("data", "check"), ("data", "phantom"), ("weights",), ("weights", "list"), ("weights", "fetch"),
+    ("weights", "check"),
 ]  # fmt: skip
 
 

@@ -67,8 +67,10 @@ def _numbers(text: str | None) -> list[int] | None:
 
 def _say_plan(plan: Plan) -> None:
     """The datasets, and how far each row of each has come."""
+    from sammit.reporting.wording import plural
+
     done = len(plan.cells) - len(plan.todo)
-    typer.echo(f"study {plan.study.name} ({plan.study.kind}): {len(plan.cells)} cells, {done} done")
+    typer.echo(f"study {plan.study.name} ({plan.study.kind}): {plural(len(plan.cells), 'cell')}, {done} done")
     for dataset in plan.datasets:
         sites = ", ".join(plan.sites[dataset.name]) or "to be generated"
         typer.echo(f"dataset {dataset.name} ({dataset.root or 'no --data'}): sites {sites}")
@@ -77,7 +79,7 @@ def _say_plan(plan: Plan) -> None:
         unseen = ", ".join(dict.fromkeys(cell.unseen or "none" for cell in cells))
         seeds = ", ".join(dict.fromkeys(str(cell.seed) for cell in cells))
         done = sum(plan.work.finished(cell, plan.out) for cell in cells)
-        typer.echo(f"{row[0]}/{row[1]}: unseen {unseen}; seeds {seeds}; {len(cells)} cells, {done} done")
+        typer.echo(f"{row[0]}/{row[1]}: unseen {unseen}; seeds {seeds}; {plural(len(cells), 'cell')}, {done} done")
 
 
 @contextmanager

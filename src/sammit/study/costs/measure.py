@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from sammit.data.site import Site
+from sammit.errors import UserError
 from sammit.federation.messages import encode
 from sammit.federation.prepare import Prepared
-from sammit.learning.inference import segment
+from sammit.learning.inference import WholeCase, segment
 from sammit.learning.loop import Trainer, steps_in_round
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.state import select
@@ -35,8 +36,13 @@ def measured(prepared: Prepared, steps: int, samples: Sequence[int] | None = Non
         What `cost.json` holds. "flops" are of one image, "bytes" of one site and round; "seconds" of a step and of a
         predicted image are medians, those of the training are computed: all sites' steps times the step's. The peak
         of the process's memory is that up to the last step.
+
+    Raises:
+        UserError: the model does not take its steps here.
     """
     experiment, training = prepared.experiment, prepared.experiment.training
+    if isinstance(prepared.backbone.model, WholeCase):
+        raise UserError(f"{experiment.model.name}: trains in a process of its own, which is not measured; leave it out")
     sources = [site for site in prepared.sites if site.name not in experiment.evaluation.unseen]
     samples = samples or [site.samples("train") for site in sources]
     flops, seconds = _steps(prepared, steps)
