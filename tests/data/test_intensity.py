@@ -43,3 +43,25 @@ def test_grey_saved_in_colour() -> None:
     grey = np.arange(12, dtype=np.uint8).reshape(1, 3, 4, 1)
     assert without_copies(np.repeat(grey, 3, axis=-1)).shape == (1, 3, 4, 1)
     assert without_copies(np.concatenate([grey, grey, grey + 1], axis=-1)).shape == (1, 3, 4, 3)
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8", "uint16"])
+def test_fedfms_volumes(kind: str) -> None:
+    """Their way: clip above the 99th percentile, least value black, most white; here with more than 256 steps."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(20, 250, (4, 30, 40, 1)).astype(kind)
+    values[0, 0, :5] = 255
+    clipped = np.minimum(values.astype(float), np.quantile(values, 0.99))
+    theirs = (clipped - clipped.min()) / (clipped.max() - clipped.min())
+    shown = to_full_range(values, (), "fedfms")
+    assert shown.dtype == np.uint16 and np.abs(shown / 65535 - theirs).max() < 1e-4
+    assert to_full_range(values, (20.0, 21.0), "fedfms").max() == 65535  # a window says more
+
+
+def test_fedfms_images_and_constant_volumes() -> None:
+    picture = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
+    assert to_full_range(picture, (), "fedfms") is picture
+    shown = to_full_range(np.array([[[[-3.0], [0], [51], [255], [999]]]], np.float32), (), "fedfms").ravel()
+    assert shown.tolist() == [0, 0, 13107, 65535, 65535]
+    for value in (7.0, np.nan):
+        assert not to_full_range(np.full((2, 4, 4, 1), value, np.float32), (), "fedfms").any()

@@ -40,7 +40,9 @@ def test_mistakes_in_the_recipe(make_site: Callable[..., Path], config: dict[str
 def test_unknown_layout_names_the_known(make_site: Callable[..., Path]) -> None:
     root = make_site().parent
     (root / "results").mkdir()
-    with pytest.raises(UserError, match=r"results: fits no known layout \(folder: images/.*nnunet: nnU-Net raw"):
+    with pytest.raises(
+        UserError, match=r"results: fits no known layout \(datalist: .*folder: images/.*nnunet: nnU-Net raw"
+    ):
         discover(DataConfig(root=str(root)))
 
 

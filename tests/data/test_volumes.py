@@ -83,6 +83,27 @@ def test_a_mask_that_lies_elsewhere_is_refused(tmp_path: Path) -> None:
         read_mask(mask, read_image(image))
 
 
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PIR", "SRA", "ASL"])
+@pytest.mark.parametrize("axis", ["auto", "0"])
+def test_a_mask_whose_axes_run_otherwise_lies_on_its_image(tmp_path: Path, codes: str, axis: str) -> None:
+    labels = np.random.default_rng(1).integers(0, 3, SHAPE).astype(np.uint8)
+    affine = np.diag([*ZOOMS, 1.0])
+    image = read_image(_save(tmp_path / "image.nii", labels.astype(np.int16), affine), axis)
+    turned = nibabel.Nifti1Image(labels, affine).as_reoriented(ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes)))
+    nibabel.save(turned, tmp_path / "mask.nii")
+    assert (read_mask(tmp_path / "mask.nii", image) == image.array[..., 0]).all()
+
+
+def test_a_stack_is_cut_as_its_image(tmp_path: Path) -> None:
+    cube = np.random.default_rng(1).integers(0, 3, (6, 6, 6)).astype(np.uint8)
+    np.save(tmp_path / "a.npy", cube)
+    image = read_image(tmp_path / "a.npy", axis="2")
+    assert (read_mask(tmp_path / "a.npy", image) == cube.transpose(2, 0, 1)).all()
+    placed = read_image(_save(tmp_path / "placed.nii", cube, np.diag([*ZOOMS, 1.0])))
+    with pytest.raises(UserError, match=r"a\.npy: does not say where in the patient it lies"):
+        read_mask(tmp_path / "a.npy", placed)
+
+
 def test_scaled_big_endian_and_flat_files(tmp_path: Path) -> None:
     header = nibabel.Nifti1Header(endianness=">")
     header.set_data_dtype(np.int16)

@@ -3,7 +3,12 @@
     matches(folder, settings) -> bool      whether the folder is a site of this layout; looks, opens no image
     cases_of(folder, settings) -> Found    its cases, and everything that is wrong with its files
 
+and maybe a third, where one folder may hold several sites:
+
+    sites_of(root, settings) -> {name: Found}    the sites; none where the folder is itself one
+
 Adding a layout is adding such a module; its name is the layout's name, its docstring's first line its description.
+Where a folder fits several, one that says `LISTS = True` wins: who adds a list of files to them means the list.
 """
 
 from __future__ import annotations
@@ -43,16 +48,25 @@ class Found:
 
 @cache
 def layouts() -> dict[str, ModuleType]:
-    """The layouts that there are, by name."""
+    """The layouts that there are, by name, in the order in which they are tried."""
     package = __name__.rpartition(".")[0]
     names = [module.name for module in iter_modules(import_module(package).__path__)]
     modules = {name: import_module(f"{package}.{name}") for name in names if name != "layouts"}
-    return {name: module for name, module in modules.items() if hasattr(module, "matches")}
+    found = [(name, module) for name, module in modules.items() if hasattr(module, "matches")]
+    return dict(sorted(found, key=lambda pair: (not getattr(pair[1], "LISTS", False), pair[0])))
 
 
 def layout_of(folder: Path, settings: Settings) -> str | None:
     """The name of the layout that fits a folder, or None."""
     return next((name for name, module in layouts().items() if module.matches(folder, settings)), None)
+
+
+def find_sites(root: Path, settings: Settings) -> tuple[str, dict[str, Found]]:
+    """The layout of a data root that itself describes several sites, and those; ("", {}) for any other folder."""
+    name = layout_of(root, settings)
+    if name is None or not hasattr(layouts()[name], "sites_of"):
+        return "", {}
+    return name, layouts()[name].sites_of(root, settings)
 
 
 def find_cases(folder: Path, settings: Settings) -> tuple[str, Found]:

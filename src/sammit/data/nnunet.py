@@ -8,13 +8,13 @@ there, it is the test part; the first fold of `splits_final.json` says train and
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from sammit.data.formats import image_files, stem_of
 from sammit.data.layouts import Found
+from sammit.data.listing import labels_of, read_json
 from sammit.data.pairing import pair
 from sammit.data.readers import is_volume
 from sammit.data.settings import Settings
@@ -31,7 +31,7 @@ def matches(folder: Path, settings: Settings) -> bool:
 
 def cases_of(folder: Path, settings: Settings) -> Found:
     """The cases of imagesTr, and of imagesTs where its labels are there."""
-    table = _read(folder / "dataset.json")
+    table = read_json(folder / "dataset.json")
     structures, ignore = _labels(folder / "dataset.json", table.get("labels", {}))
     channels = len(table.get("channel_names", table.get("modality", {}))) or 1
     parts: dict[str, Part] = {}
@@ -46,22 +46,12 @@ def cases_of(folder: Path, settings: Settings) -> Found:
     return Found(sorted(cases, key=lambda case: case.name), problems, parts, structures, ignore)
 
 
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: not a JSON file ({error}): mend or restore it") from None
-
-
 def _labels(path: Path, labels: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The structures, and the label of unlabelled pixels (-1: none). The first format of MSD has them turned about."""
-    if all(isinstance(name, str) and name.isdigit() for name in labels):
-        labels = {str(name): int(value) for value, name in labels.items()}
-    ignore = labels.get("ignore", -1)
-    structures = {name: value for name, value in labels.items() if name not in ("background", "ignore")}
+    """The structures, and the label of unlabelled pixels (-1: none)."""
+    structures, ignore = labels_of(labels)
     if not structures:
         raise UserError(f"{path}: names no label but the background; add them under 'labels'")
-    return structures, int(ignore[0] if isinstance(ignore, list) else ignore)
+    return structures, ignore
 
 
 def _cases(folder: Path, part: str, settings: Settings, channels: int) -> tuple[list[Case], list[str]]:
@@ -94,7 +84,7 @@ def _folds(folder: Path, known: set[str]) -> dict[str, Part]:
     path = folder / "splits_final.json"
     if not path.is_file():
         return {}
-    folds = _read(path)
+    folds = read_json(path)
     try:
         first = {"train": list(folds[0]["train"]), "val": list(folds[0]["val"])}
     except (LookupError, TypeError):

@@ -89,6 +89,12 @@ def read_layers(path: Path, like: Pixels) -> np.ndarray:
     return _whole(array.astype(np.uint8) if array.dtype == bool else array, path)
 
 
+def mask_channels(path: Path) -> int:
+    """How many channels a npy mask (H, W) or (H, W, n) of a 2-D image has; only its header is read."""
+    shape = _guarded(path, lambda: npy(path, "r").shape)
+    return int(shape[2]) if len(shape) == 3 else 1
+
+
 def _placeless(path: Path) -> UserError:
     return UserError(f"{path}: does not say where in the patient it lies, as its image does; save it as NIfTI")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from sammit.config import DataConfig
 from sammit.data.cache import Cache
-from sammit.data.layouts import find_cases, layout_of
-from sammit.data.settings import settings_for
+from sammit.data.layouts import Found, find_cases, find_sites, layout_of
+from sammit.data.settings import Settings, settings_for
 from sammit.data.site import Site
 from sammit.errors import UserError, nearest
 from sammit.vocabulary import Batch, Case, Loaded, Part
@@ -18,7 +18,8 @@ from sammit.vocabulary import Batch, Case, Loaded, Part
 def discover(config: DataConfig, masks: bool = True, strict: bool = True) -> list[Site]:
     """The sites under `config.root`, sorted by name, not yet split.
 
-    A root that is itself a site counts as one. Folders whose name starts with a dot are passed over.
+    A root that is itself a site counts as one, and one that lists several sites (`manifest.csv`) as those. Folders
+    whose name starts with a dot are passed over.
 
     Args:
         config: the recipe's `[data]`.
@@ -35,6 +36,12 @@ def discover(config: DataConfig, masks: bool = True, strict: bool = True) -> lis
     if not root.is_dir():
         raise UserError(f"{root}: there is no such folder; set data.root or --data to a folder of sites")
     cache = Cache(config.cache)
+    layout, listed = find_sites(root, settings_for(config, root))
+    if listed:
+        settings = settings_for(config, root)
+        return [
+            _site(name, layout, listed[name], settings, cache, masks, strict) for name in _chosen(listed, root, config)
+        ]
     return [_open(folder, root, config, cache, masks, strict) for folder in site_folders(root, config)]
 
 
@@ -46,16 +53,25 @@ def site_folders(root: Path, config: DataConfig) -> list[Path]:
         folders = {path.name: path for path in sorted(root.iterdir()) if path.is_dir() and path.name[0] not in "._"}
     if not folders:
         raise UserError(f"{root}: holds no folder; a data root is a folder of sites, or a site with images/ and masks/")
+    return [folders[name] for name in _chosen(folders, root, config)]
+
+
+def _chosen(known: Iterable[str], root: Path, config: DataConfig) -> list[str]:
+    """The names of the sites that `config.sites` asks for, or of all, sorted."""
+    known = list(known)
     for name in config.sites:
-        if name not in folders:
-            raise UserError(f"data.sites: there is no site '{name}' in {root}: {nearest(name, list(folders))}")
-    return [folders[name] for name in sorted(config.sites or folders)]
+        if name not in known:
+            raise UserError(f"data.sites: there is no site '{name}' in {root}: {nearest(name, known)}")
+    return sorted(config.sites or known)
 
 
 def _open(folder: Path, root: Path, config: DataConfig, cache: Cache, masks: bool, strict: bool) -> Site:
     settings = settings_for(config, *([root] if folder == root else [root, folder]))
     layout, found = find_cases(folder, settings)
-    name = folder.resolve().name
+    return _site(folder.resolve().name, layout, found, settings, cache, masks, strict)
+
+
+def _site(name: str, layout: str, found: Found, settings: Settings, cache: Cache, masks: bool, strict: bool) -> Site:
     bare = [case for case in found.cases if masks and not case.masks]
     lost = [f"{case.image[0]}: has no mask; add one, or remove the image" for case in bare]
     problems = [*found.problems, *lost]

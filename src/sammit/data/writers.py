@@ -90,6 +90,7 @@ def _space(like: Path) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray, 
         raise UserError(f"{like}: does not say where in the patient it lies; write its mask as .png")
     header.set_data_shape(series.shape)
     header.set_xyzt_units("mm")
+    header.set_qform(series.affine, code="scanner")  # sets the spacing too
     header.set_sform(series.affine, code="scanner")
     return series.shape, series.zooms, series.affine, header
 
