@@ -144,3 +144,8 @@ def test_a_choice_of_methods_keeps_their_order_and_their_pairs(tmp_path: Path) -
         choose(study, ["d"])
     with pytest.raises(UserError, match="methods: must name at least one"):
         choose(study, [])
+    costs = loaded(tmp_path, kind="costs", unseen="none")
+    assert choose(costs, None, ["birch"], [3]).unseen == ("birch",)
+    for unseen, seeds in ((["each"], None), (["aster", "birch"], None), (None, [0, 1])):
+        with pytest.raises(UserError, match="costs are measured once a method"):
+            choose(costs, None, unseen, seeds)

@@ -200,8 +200,9 @@ def choose(
         _need(chosen is None or len(set(chosen)) == len(chosen), f"{name}: names one twice")
     for name in methods or ():
         _need(name in study.methods, f"methods: there is no method '{name}': {nearest(name, list(study.methods))}")
-    one = seeds is None or unseen is None or (len(seeds) == len(unseen) == 1 and unseen[0] != "each")
-    _need(study.kind == "scores" or one, "kind: costs are measured once a method; give one seed, and unseen = 'none'")
+    seeds, unseen = tuple(seeds or study.seeds), tuple(unseen or study.unseen)
+    once = len(seeds) == len(unseen) == 1 and unseen != ("each",)
+    _need(study.kind == "scores" or once, "kind: costs are measured once a method; give one seed, and unseen = 'none'")
     kept = [name for name in study.methods if methods is None or name in methods]
     pairs = tuple(pair for pair in study.compare.pairs if set(pair) <= set(kept))
     return replace(
@@ -209,8 +210,8 @@ def choose(
         methods={name: study.methods[name] for name in kept},
         labels={name: study.labels[name] for name in kept},
         compare=replace(study.compare, pairs=pairs),
-        unseen=study.unseen if unseen is None else tuple(unseen),
-        seeds=study.seeds if seeds is None else tuple(seeds),
+        unseen=unseen,
+        seeds=seeds,
     )
 
 
