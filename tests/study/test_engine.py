@@ -101,6 +101,18 @@ def test_a_failing_cell_does_not_stop_the_others(tmp_path: Path) -> None:
     assert run(tmp_path, out)[1] == {} and done(out) == ALL
 
 
+def test_a_damaged_result_is_named(tmp_path: Path) -> None:
+    """With the mend; no cell is started."""
+    out = behave(tmp_path)
+    result = out / "cells" / "eyes" / "cen" / "birch-seed-0" / "summary.json"
+    result.parent.mkdir(parents=True)
+    for text in ("{", "[]", "{}"):
+        result.write_text(text)
+        with pytest.raises(UserError, match=r"summary\.json: is damaged; remove .*birch-seed-0 to do the cell again"):
+            run(tmp_path, out)
+    assert notes(tmp_path) == []
+
+
 def test_a_recipe_may_choose_its_threads(tmp_path: Path) -> None:
     """Then the study leaves them alone."""
     out = behave(tmp_path)

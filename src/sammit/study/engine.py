@@ -8,6 +8,7 @@ from pathlib import Path
 from time import sleep
 from typing import Protocol
 
+from sammit.errors import UserError
 from sammit.study.admission import Admission
 from sammit.study.cells import Cell
 from sammit.study.child import Child, start
@@ -118,5 +119,10 @@ class Engine:
 
     def _learn(self, cell: Cell, seconds: float) -> None:
         """Remember what a finished cell took; a resumed one took longer than its last process."""
-        result = json.loads((cell.folder(self.out) / self.work.result).read_text(encoding="utf-8"))
-        self._known.add(cell, max(seconds, result["seconds"].get("total", 0.0)), result.get("peak_rss_bytes"))
+        path = cell.folder(self.out) / self.work.result
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            total, peak = result["seconds"].get("total", 0.0), result["peak_rss_bytes"]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path}: is damaged; remove {path.parent} to do the cell again") from None
+        self._known.add(cell, max(seconds, total), peak)

@@ -13,6 +13,8 @@ from sammit.config import Experiment, build, experiment_from, read_toml, with_se
 from sammit.errors import UserError, nearest
 from sammit.study.layers import TABLES, Tables, check_tables, check_taken_up, layered, normal, sort_settings
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
 
 @dataclass(frozen=True)
 class Compare:
@@ -36,7 +38,8 @@ class MethodTables:
 
     Attributes:
         label: its name in tables, and in the paper's.
-        recipe: a recipe, relative to the study's file, whose tables come below its own.
+        recipe: a recipe, relative to the study's file, whose tables come below its own; the study says for itself what
+            its name, its seed and its unseen sites are.
     """
 
     label: str = ""
@@ -147,13 +150,7 @@ def _in(path: Path) -> Iterator[None]:
 
 def _checked(path: Path, file: _File, own: Mapping[str, list[str]], shared: list[str]) -> Study:
     """The study of a file whose keys are known."""
-    _need(bool(file.name), "name: is missing; give the study a name")
-    _need(_is_name(file.name), f"name: '{file.name}' must be of letters, digits, '.', '_' and '-'")
-    _need(bool(file.methods), "methods: is missing; give a table [methods.NAME] for each row")
-    _need(0 < file.compare.margin < 1, "compare.margin: must be above 0 and below 1")
-    _need(file.measure.steps >= 1, "measure.steps: must be at least 1")
-    samples = file.measure.samples
-    _need(bool(samples) and min(samples) >= 1, "measure.samples: must be a number above 0 for each site")
+    _check_values(file)
     check_tables(file.common, "common")
     for name, tables in file.dataset.items():
         check_tables(tables, f"dataset.{name}")
@@ -177,11 +174,26 @@ def _checked(path: Path, file: _File, own: Mapping[str, list[str]], shared: list
     labels = list(study.labels.values())
     for label in labels:
         _need(labels.count(label) == 1, f"methods: two have the label '{label}'; give each its own")
+    return choose(study, None, file.unseen, file.seeds)
+
+
+def _check_values(file: _File) -> None:
+    """Raise UserError where a value of the file's top cannot be right."""
+    _need(bool(file.name), "name: is missing; give the study a name")
+    _need(bool(file.methods), "methods: is missing; give a table [methods.NAME] for each row")
+    for what, names in (("name", [file.name]), ("dataset", file.dataset), ("methods", file.methods)):
+        for name in names:
+            _need(
+                bool(_NAME.fullmatch(name)), f"{what}: '{name}' must be of letters, digits, '_' and '-', to be a folder"
+            )
+    _need(0 < file.compare.margin < 1, "compare.margin: must be above 0 and below 1")
+    known = list(file.methods)
     for pair in file.compare.pairs:
         _need(len(pair) == 2, "compare.pairs: must be pairs, [federated, centralised]")
         for name in pair:
-            _need(name in methods, f"compare.pairs: there is no method '{name}': {nearest(name, list(methods))}")
-    return choose(study, None, file.unseen, file.seeds)
+            _need(name in known, f"compare.pairs: there is no method '{name}': {nearest(name, known)}")
+    _need(file.measure.steps >= 1, "measure.steps: must be at least 1")
+    _need(min(file.measure.samples, default=0) >= 1, "measure.samples: must be a number above 0 for each site")
 
 
 def choose(
@@ -218,7 +230,6 @@ def choose(
 def _method(path: Path, name: str, table: Any, settings: list[str]) -> tuple[str, Tables]:
     """A method's label and its tables: its recipe's, its own over them, the settings over both."""
     where = f"methods.{name}"
-    _need(_is_name(name), f"{where}: the name must be of letters, digits, '.', '_' and '-'")
     _need(isinstance(table, dict), f"{where}: must be a table")
     method = build(MethodTables, table, where)
     own = {key: getattr(method, key) for key in TABLES if key in table}
@@ -233,11 +244,6 @@ def _beside(study: Path, name: str, where: str) -> Path:
     path = study.parent / name
     _need(path.is_file(), f"{where}: there is no file {path}; give its path relative to the study's file")
     return path
-
-
-def _is_name(text: str) -> bool:
-    """Whether a text can name a folder anywhere."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is not None
 
 
 def _need(holds: bool, message: str) -> None:
