@@ -43,6 +43,14 @@ def test_what_the_paper_lacks_is_none(paper) -> None:
     assert paper.knows("prostate", "ISBI 1.5") and not paper.knows("prostate", "UCL") and not paper.knows("nuclei")
 
 
+def test_an_average_belongs_to_its_sites(paper) -> None:
+    """Beside the mean over other sites it would mislead."""
+    sites = ["ISBI", "ISBI 1.5"]
+    assert paper.averages("prostate", sites) and paper.averages("Prostate", sites[::-1])
+    assert not paper.averages("prostate", sites[:1]) and not paper.averages("prostate", [*sites, "UCL"])
+    assert not paper.averages("nuclei", sites) and not NO_PAPER.averages("prostate", sites)
+
+
 def test_structures_are_matched_by_name_unless_each_stands_alone(paper) -> None:
     assert paper.number("fundus", "REFUGE", "disc", "FedSAM", "dice") == 0.7
     assert paper.number("fundus", "REFUGE", "optic cup", "FedSAM", "dice") == 0.5

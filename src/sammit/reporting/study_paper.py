@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,11 @@ class Paper:
     def knows(self, dataset: str, site: str = "") -> bool:
         """Whether the paper has the dataset, and the site where one is named."""
         return any(key[0] == plain_name(dataset) and (not site or key[1] == plain_name(site)) for key in self.numbers)
+
+    def averages(self, dataset: str, sites: Collection[str]) -> bool:
+        """Whether the paper's average is over just these sites: over others it says nothing of them."""
+        printed = {key[1] for key in self.numbers if key[0] == plain_name(dataset)} - {plain_name(AVERAGE)}
+        return printed == {plain_name(site) for site in sites}
 
 
 NO_PAPER = Paper({})

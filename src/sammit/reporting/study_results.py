@@ -95,7 +95,9 @@ class Result:
         return [name for name in self.block.metrics if structure != ALL or name in OVERLAP]
 
     def printed(self, line: Line, place: str, structure: str, metric: str) -> float | None:
-        """The paper's number for the model that stands for a method."""
+        """The paper's number for the model that stands for a method; its average only where it is over these sites."""
+        if place == MEAN and not self.paper.averages(self.block.dataset, self.block.sites):
+            return None
         site = AVERAGE if place == MEAN else place
         alone = len(self.block.structures) == 1
         return None if line.model else self.paper.number(self.block.dataset, site, structure, line.label, metric, alone)
