@@ -175,7 +175,7 @@ def test_names_that_are_not_unique_become_paths(tmp_path: Path) -> None:
         _picture(tmp_path / patient / "ct.png", 1)
         rows.append(f"./{patient}/ct.png,{patient}/ct.png")
     site = _open(_manifest(tmp_path, "image,mask", rows), patient="^(p[0-9])")
-    assert [(case.name, case.patient) for case in site.all_cases][0] == ("p1_ct", "p1")
+    assert next((case.name, case.patient) for case in site.all_cases) == ("p1_ct", "p1")
 
 
 def test_a_root_s_manifest_of_several_sites(tmp_path: Path) -> None:

@@ -69,3 +69,61 @@ def test_a_site_of_volumes(real: Path, tmp_path: Path) -> None:
     loaded = site.load(site.all_cases[0])
     assert loaded.spacing == pytest.approx((5.0, 0.795, 0.795), abs=1e-3) and loaded.image.dtype == np.uint16
     assert 0 < site.samples("train") < 26 and next(site.batches(1, 4, ("k",))).truth.any()
+
+
+def _site_of(folder: Path, image: Path, masks: list[Path]) -> Path:
+    """A site of one case for each mask, all of one DICOM image, linked."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for mask in masks:
+        stem = mask.name.partition(".")[0]
+        (folder / "images" / (stem + image.suffix)).symlink_to(image)
+        (folder / "masks" / mask.name).symlink_to(mask)
+    return folder
+
+
+def test_a_ct_series_and_its_nifti_segmentation(real: Path, tmp_path: Path) -> None:
+    source = real / "volumes" / "totalseg"
+    folder = _site_of(tmp_path / "a", source / "example_ct_dicom", [source / "example_seg_dicom.nii.gz"])
+    (folder / "dataset.toml").write_text("[structures]\nbone = [69, 70]\nliver = 5\n")
+    (site,) = discover(DataConfig(root=str(folder), window=(-1000.0, 1000.0)))
+    loaded = site.load(site.all_cases[0])
+    values = loaded.image[..., 0] * (2000 / 65535) - 1000
+    assert loaded.spacing == pytest.approx((2, 0.9765625, 0.9765625)) and loaded.image.shape == (20, 512, 512, 3)
+    bone, liver = (values[loaded.truth[..., index]] for index in range(2))  # HU: wrong rows or order would show air
+    assert 300 < bone.mean() < 1000 and 40 < liver.mean() < 150 and np.percentile(liver, 1) > -20
+
+
+def test_ct_slices_and_their_segmentations(real: Path, tmp_path: Path) -> None:
+    source = real / "volumes" / "dcmqi"
+    folder = _site_of(tmp_path / "a", source / "ct-3slice", [source / "liver.dcm", source / "partial_overlaps.dcm"])
+    (report,) = check(DataConfig(root=str(folder)))
+    assert not report.problems and report.largest == (3, 512, 512) and report.structures[0].present == 2
+    config = DataConfig(root=str(folder), structures={"green": "segment GREEN", "violet": 3, "liver": "segment Liver"})
+    (site,) = discover(config)
+    liver, overlaps = site.all_cases
+    values = read_image(liver.image[0]).array[..., 0]
+    truth = site.load(liver).truth[..., 2]
+    assert truth.any(axis=(1, 2)).all() and 20 < values[truth].mean() < 60
+    green, violet = np.moveaxis(site.load(overlaps).truth[..., :2], -1, 0)
+    assert green.sum(axis=(1, 2)).tolist() == [0, 9602, 0] and violet.sum(axis=(1, 2)).tolist() == [117, 117, 10509]
+
+
+@pytest.mark.parametrize(
+    ("mask", "line"),
+    [
+        ("highdicom/seg_image_ct_binary_single_frame.dcm", ""),
+        ("highdicom/seg_image_ct_binary.dcm", "lies in another frame of reference"),
+        ("highdicom/seg_image_ct_true_fractional.dcm", "lies in another frame of reference"),
+        ("pydicom/rtstruct.dcm", "is an RT structure set, which is not read"),
+        ("pydicom/liver_1frame.dcm", "lies in another frame of reference"),
+        ("pydicom/MR_small.dcm", "is no DICOM segmentation"),
+    ],
+)
+def test_segmentations_that_fit_one_slice_and_those_that_do_not(
+    real: Path, tmp_path: Path, mask: str, line: str
+) -> None:
+    source = real / "volumes"
+    folder = _site_of(tmp_path / "a", source / "highdicom" / "ct_image.dcm", [source / mask])
+    (report,) = check(DataConfig(root=str(folder)))
+    assert (line in report.problems[0]) if line else (not report.problems and report.structures[0].present == 1)

@@ -237,4 +237,6 @@ def _images_at(path: Path) -> list[Path]:
     """The images that a path means: itself, the one series that it holds, or all in the folder."""
     if not path.is_dir():
         return [path]
-    return [path.resolve()] if is_series(path) else image_files(path)
+    if is_series(path):
+        return [path if path.name not in ("", "..") else path.resolve()]  # its name becomes the masks' name
+    return image_files(path)
