@@ -116,7 +116,7 @@ def case_rows(fake: FakeStudy, cell: StudyCell, site: str, model: str) -> list[C
             scores: dict[str, float | None] = {"dice": dice, "iou": dice / (2 - dice)}
             if fake.distances:
                 missed = case == 0 and site == next(iter(fake.sites))
-                scores |= {"hd95": None if missed else 20 * (1 - dice), "nsd": None if missed else dice}
+                scores |= {"hd95": None if missed else 20 * (1 - dice), "nsd": 0.0 if missed else dice}
             rows.append(CaseScore(site, f"im{case:03}", f"P{case // 2:02}", structure, model, scores))
     return rows
 

@@ -136,7 +136,7 @@ def _block(title: str, cells: Sequence[StudyCell], finished: Sequence[Finished])
     parts = [part for one in finished for part in _parts(one)]
     structures = list(dict.fromkeys(structure for part in parts for structure in part.scores))
     structures.sort(key=lambda name: name == ALL)
-    rows = [row for one in finished for row in one.cases if row.site in one.entries]
+    rows = [row for one in finished for row in _own_rows(one)]
     places = [(method, site) for method in labels for site in sites]
     planned = {place: tuple(cell.seed for cell in cells if _covers(cell, *place)) for place in places}
     others = dict.fromkeys((part.method, part.model) for part in parts if not part.reported)
@@ -180,15 +180,20 @@ def _covers(cell: StudyCell, method: str, site: str) -> bool:
     return cell.method == method and cell.unseen in ("", site)
 
 
+def _own_rows(one: Finished) -> list[CaseScore]:
+    """The rows of the sites that the cell scores in the study."""
+    sites = set(one.entries)
+    return [row for row in one.cases if row.site in sites]
+
+
 def _parts(one: Finished) -> list[_Part]:
     """Every model at every site that the cell scores in the study."""
     rows: dict[tuple[str, str], list[CaseScore]] = {}
-    for row in one.cases:
-        if row.site in one.entries:
-            rows.setdefault((row.site, row.model), []).append(row)
-    parts = []
+    for row in _own_rows(one):
+        rows.setdefault((row.site, row.model), []).append(row)
+    parts, entries = [], one.entries
     for (site, model), own in rows.items():
-        entry = one.entries[site]
+        entry = entries[site]
         reported = entry["reported"] == model
         rule = str(entry.get("rule", "")) if reported else ""
         parts.append(_Part(one.cell.method, site, model, reported, rule, one.cell.seed, _scores(own)))

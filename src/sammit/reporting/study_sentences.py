@@ -158,5 +158,4 @@ def rule_notes(result: Result) -> list[str]:
     for line in result.lines:
         if line.rule:
             rules.setdefault(line.rule, []).append(line.label)
-    said = [f"{rule} ({wording.listed(labels)})" for rule, labels in rules.items()]
-    return [f"An unseen site was judged by: {'; '.join(said)}."] if said else []
+    return [f"Judged at an unseen site by {rule}: {wording.listed(labels)}." for rule, labels in rules.items()]

@@ -103,7 +103,7 @@ def _plain_score(result: Result, line: Line, place: str) -> Cell:
 def costs_table(result: Result) -> Table:
     """What each method trains, sends and takes: means over its finished cells."""
     columns = [("method", "Method"), ("cells", "Runs"), ("trainable", "Parameters trained"), ("shared", "Shared")]
-    columns += [("up", "Up per site and round"), ("down", "Down"), ("seconds", "Time of a run")]
+    columns += [("up", "Up per site and round"), ("down", "Down"), ("seconds", "Time, all rounds")]
     columns += [("memory", "Peak memory")]
     rows = tuple(_costs(line, result.block.summaries(line.method)) for line in result.lines)
     return Table(f"{result.block.title}: costs, mean over runs.", tuple(columns), rows)

@@ -81,8 +81,8 @@ def duration(seconds: float | None) -> str:
 _MODELS = {
     "global": "global model",
     "personal": "personal model",
-    "sources": "source sites' own models, mean score",
-    "experts": "global model with the mean of the source sites' experts",
+    "sources": "source sites' models, mean score",
+    "experts": "global model with mean experts",
 }
 
 
