@@ -135,8 +135,12 @@ def frames_of(header: Any, path: Path) -> list[Look]:
 
 def _lookup(group: Any, shared: Any) -> Look:
     def look(sequence: str, keyword: str) -> Any:
-        found = (items[0].get(keyword) for items in (group.get(sequence), shared.get(sequence)) if items)
-        return next((value for value in found if value is not None), None)
+        for holder in (group, shared):
+            items = holder.get(sequence)
+            value = items[0].get(keyword) if items else None
+            if value is not None:
+                return value
+        return None
 
     return look
 
