@@ -59,7 +59,7 @@ def differences(plan: Plan, folder: Path) -> list[str]:
     found = []
     for cell in plan.cells:
         left, wanted = tiny.contents(cell.folder(plan.out)), undisturbed(cell, folder / cell.name)
-        left.pop("report.html")
+        left.pop("report.html", None)  # a cell is done with its scores; a kill may come before its report
         for files in (left, wanted):
             environment = json.loads(files["environment.json"])
             del environment["revision"]  # somebody may have committed between the two
