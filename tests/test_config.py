@@ -117,7 +117,10 @@ def test_values_at_the_edge_are_taken(table: dict[str, Any]) -> None:
         ({"trainning": {}}, "unknown key 'trainning': did you mean 'training'?"),
         ({"training": {"round": 3}}, "unknown key 'training.round': did you mean 'rounds'?"),
         ({"model": {"adaptor": ["lora"]}}, "unknown key 'model.adaptor': did you mean 'adapter'?"),
-        ({"evaluation": {"zzz": 1}}, "unknown key 'evaluation.zzz': known: every, protocol, selection, tolerance, unseen"),
+        (
+            {"evaluation": {"zzz": 1}},
+            "unknown key 'evaluation.zzz': known: every, protocol, selection, tolerance, unseen",
+        ),
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest(table: dict[str, Any], says: str) -> None:
