@@ -22,7 +22,9 @@ def prepare(
     name: str = typer.Argument(..., help="The dataset, see below."),
     raw: Path = typer.Argument(..., help="Folder of the raw copy, as unpacked."),
     out: Path = typer.Argument(..., help="Data root to make; missing or empty."),
-    options: list[str] = typer.Option([], "--option", metavar="KEY=VALUE", help="A choice of the dataset's, see below."),
+    options: list[str] = typer.Option(
+        [], "--option", metavar="KEY=VALUE", help="A choice of the dataset's, see below."
+    ),
 ) -> None:
     """Make a data root from a published dataset's raw copy: check every file, then write, whole or not at all."""
     from sammit.data.prepare import prepare as make
