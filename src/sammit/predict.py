@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from sammit.config import DataConfig, build
+from sammit.config import DataConfig
 from sammit.data.site import Site, site_of_images
 from sammit.data.sites import discover
 from sammit.data.writers import mask_suffix, write_mask, write_overlay
@@ -24,6 +24,7 @@ from sammit.methods.state import put
 from sammit.models.build import build_model
 from sammit.models.weights import base_hash
 from sammit.runs import RunFolder, read_state
+from sammit.toml import build
 
 
 @dataclass(frozen=True)

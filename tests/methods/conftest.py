@@ -12,7 +12,7 @@ from torch import nn
 
 import tiny
 from sammit import plugins
-from sammit.config import Experiment, ModelConfig, TrainingConfig, build
+from sammit.config import Experiment, ModelConfig, TrainingConfig
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.worker import Backbone, Worker
 from sammit.geometry import View
@@ -20,6 +20,7 @@ from sammit.methods.base import Method, Work
 from sammit.methods.state import put, select
 from sammit.models.build import build_model, set_trainable
 from sammit.randomness import key_to_seed
+from sammit.toml import build
 from sammit.vocabulary import Batch, Case, Loaded, Order, Part, State
 
 TRAINING = TrainingConfig(rounds=10, local_steps=4, batch_size=2, lr=2e-3, warmup=0.0, weight_decay=0.0)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sammit.config import experiment_from, to_toml
+from sammit.config import experiment_from
 from sammit.randomness import generator
 from sammit.reporting.summary import CaseScore, Facts, summarise, write_cases, write_summary
+from sammit.toml import to_toml
 
 
 @dataclass(frozen=True)

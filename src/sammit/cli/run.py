@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from sammit.cli import progress, tables
-from sammit.config import load_experiment, to_toml
+from sammit.config import load_experiment
+from sammit.toml import to_toml
 
 if TYPE_CHECKING:
     from sammit.config import Experiment

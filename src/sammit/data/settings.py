@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sammit.config import DataConfig, build, defaults, read_toml
+from sammit.config import DataConfig
 from sammit.data.structures import Structure, structures_of
 from sammit.errors import UserError
 from sammit.geometry import View
+from sammit.toml import build, defaults, read_toml
 
 FILE = "dataset.toml"
 

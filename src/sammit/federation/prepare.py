@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sammit import plugins
-from sammit.config import Experiment, build
+from sammit.config import Experiment
 from sammit.data.check import too_coarse
 from sammit.data.site import Site
 from sammit.data.sites import PooledSite, open_sites, pooled
@@ -18,6 +18,7 @@ from sammit.federation.worker import Backbone
 from sammit.learning.inference import WholeCase
 from sammit.methods.base import Method
 from sammit.models.build import build_model, set_trainable
+from sammit.toml import build
 from sammit.vocabulary import SiteData, State
 
 log = logging.getLogger(__name__)

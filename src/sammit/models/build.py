@@ -7,10 +7,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from sammit import plugins
-from sammit.config import ModelConfig, build
+from sammit.config import ModelConfig
 from sammit.errors import UserError
 from sammit.models.sizes import MODELS, SIZES, Planned, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
+from sammit.toml import build
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from sammit.config import ModelConfig, build
+from sammit.config import ModelConfig
 from sammit.errors import UserError
+from sammit.toml import build
 
 NAME = "nnunet"  # of the model, and of its table in the experiment
 FEWEST_STAGES = 3  # with fewer, nnU-Net's deep supervision has no output that counts

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
-from sammit.config import to_toml
 from sammit.files import write_atomically
 from sammit.study.cells import Cell
 from sammit.study.work import Work
+from sammit.toml import to_toml
 
 
 @dataclass

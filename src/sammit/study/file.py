@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sammit.config import Experiment, build, experiment_from, read_toml, with_settings
+from sammit.config import Experiment, experiment_from, with_settings
 from sammit.errors import UserError, nearest
 from sammit.study.layers import TABLES, Tables, check_tables, check_taken_up, layered, normal, sort_settings
+from sammit.toml import build, read_toml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 

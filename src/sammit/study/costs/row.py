@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from sammit.config import Experiment, build, load_experiment, to_toml
+from sammit.config import Experiment, load_experiment
 from sammit.data.phantom import DEMO, write_sites
 from sammit.errors import UserError
 from sammit.federation.prepare import prepare
@@ -18,6 +18,7 @@ from sammit.files import write_atomically
 from sammit.runs import RunFolder
 from sammit.study.costs.measure import measured
 from sammit.study.file import Measure
+from sammit.toml import build, to_toml
 
 
 def main() -> None:
