@@ -12,7 +12,7 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest
 
-test-slow: .venv/dev
+test-slow: .venv/dev .venv-nnunet/ready
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/dev
@@ -26,7 +26,7 @@ format: .venv/dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo runs build
+	rm -rf .venv .venv-nnunet demo runs build
 
 .venv/core: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,4 +35,10 @@ clean:
 
 .venv/dev: .venv/core
 	$(INSTALL) --editable ".[dev]"
+	touch $@
+
+# nnU-Net's own environment: it brings timm and torchvision, which must never be in Sammit's.
+.venv-nnunet/ready: constraints-nnunet.txt
+	test -x .venv-nnunet/bin/python || $(PYTHON) -m venv .venv-nnunet
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< nnunetv2 safetensors
 	touch $@

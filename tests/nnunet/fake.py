@@ -17,7 +17,7 @@ FOLDER = Path(sys.argv[1])
 sys.path.append(str(Path(__file__).parents[2] / "src" / "sammit" / "nnunet"))
 
 import numpy as np  # noqa: E402
-from worker.line import Answer, Arrays, Facts, read, requests, say, write  # noqa: E402
+from worker.line import Answer, Arrays, Facts, listen, read, requests, say, write  # noqa: E402
 
 CASES: dict[tuple[str, str], list[float]] = {}
 HELD: Arrays = {}
@@ -113,7 +113,7 @@ def segment(facts: Facts, arrays: Arrays) -> Answer:
 
 
 if __name__ == "__main__":
-    for request in requests(FOLDER):
+    for request in requests(listen(FOLDER)):
         try:
             told, found = globals()[request["do"]](request["facts"], read(request["arrays"]))
             answer: Facts = {"facts": told, "arrays": write(FOLDER, found)}

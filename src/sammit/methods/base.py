@@ -119,7 +119,6 @@ class Method:
     unseen: ClassVar[tuple[Judged, ...]] = ("global",)  # judged at a site that takes no part; the first is reported
     unseen_rule: ClassVar[str] = "the global model"
     decides: ClassVar[tuple[str, ...]] = ()  # keys of the experiment that `plan` sets, whatever the recipe says
-    decides: ClassVar[tuple[str, ...]] = ()  # keys of the experiment that `plan` sets, whatever the recipe says
     surveyed: ClassVar[tuple[Declared, ...]] = ()
     extras_up: ClassVar[tuple[Declared, ...]] = ()
     extras_down: ClassVar[tuple[Declared, ...]] = ()

@@ -1,6 +1,6 @@
 """Answers one request after another; see `line` for their form.
 
-python -I -c START PARENT worker FOLDER
+python -I -c START PARENT FOLDER
 """
 
 from __future__ import annotations
@@ -8,79 +8,23 @@ from __future__ import annotations
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 
-from .line import Answer, Arrays, Facts, read, requests, say, write  # first: it takes standard output away from nnU-Net
+from .line import Facts, listen, read, requests, say, write
 
-# isort: split
-import torch
+FOLDER = Path(sys.argv[1])
+LINES = listen(FOLDER)  # before nnU-Net is imported, which takes seconds: nobody may be there any more at its end
 
-from .objects import Setup, parameters, version
-from .planning import analyse, plan
-from .prediction import Prediction
-from .training import Training, unused
+from .answers import Worker  # noqa: E402
 
 
-class Worker:
-    """Holds at most one run's training and one model's prediction."""
-
-    def __init__(self) -> None:
-        self._training: Training | None = None
-        self._prediction: Prediction | None = None
-        self.known: dict[str, Callable[[Facts, Arrays], Answer]] = {
-            "analyse": analyse,
-            "plan": plan,
-            "build": self.build,
-            "cases": self.cases,
-            "add": self.add,
-            "train": self.train,
-            "segment": self.segment,
-        }
-
-    def build(self, facts: Facts, arrays: Arrays) -> Answer:
-        """The network's parameters as nnU-Net draws them from a seed, and the names of those that never train."""
-        torch.manual_seed(facts["seed"])
-        setup = Setup(facts["setup"])
-        network = setup.network(deep_supervision=True)
-        return {"unused": unused(network), "version": version()}, parameters(network)
-
-    def cases(self, facts: Facts, arrays: Arrays) -> Answer:
-        """How many cases of a site are here already."""
-        return {"cases": self.training(facts).cases(facts["site"])}, {}
-
-    def add(self, facts: Facts, arrays: Arrays) -> Answer:
-        """One more case of a site."""
-        self.training(facts).add(facts["site"], arrays, facts["spacing"])
-        return {}, {}
-
-    def train(self, facts: Facts, arrays: Arrays) -> Answer:
-        """A round at a site."""
-        return self.training(facts).round(facts["site"], facts["round"], facts["steps"], facts["seed"], arrays)
-
-    def segment(self, facts: Facts, arrays: Arrays) -> Answer:
-        """Masks of one image or volume."""
-        key = facts["key"]
-        if self._prediction is None or self._prediction.key != key:
-            self._prediction = Prediction(key)
-        image = arrays.pop("image")
-        self._prediction.load(arrays)
-        return {}, {"masks": self._prediction.segment(image, facts["spacing"])}
-
-    def training(self, facts: Facts) -> Training:
-        """The training of the request's run; that of any other run is forgotten."""
-        if self._training is None or self._training.key != facts["key"]:
-            self._training = Training(facts["key"])
-        return self._training
-
-
-def main(folder: Path) -> None:
+def main() -> None:
     """Until nobody asks any more."""
     worker = Worker()
-    for request in requests(folder):
+    for request in requests(LINES):
         try:
             facts, arrays = worker.known[request["do"]](request["facts"], read(request["arrays"]))
-            answer: Facts = {"facts": facts, "arrays": write(folder, arrays)}
+            answer: Facts = {"facts": facts, "arrays": write(FOLDER, arrays)}
         except Exception as error:
             traceback.print_exc()
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -88,8 +32,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    place = Path(sys.argv[1])
     try:
-        main(place)
+        main()
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(FOLDER, ignore_errors=True)

@@ -22,6 +22,7 @@ from safetensors.numpy import load_file, save_file
 Facts = dict[str, Any]
 Arrays = dict[str, "np.ndarray[Any, Any]"]
 Answer = tuple[Facts, Arrays]
+Lines = queue.Queue[str]
 
 _ANSWERS = os.fdopen(os.dup(1), "w", buffering=1)
 os.dup2(2, 1)  # whatever nnU-Net prints goes to the log, not into the line
@@ -32,17 +33,22 @@ def say(message: Facts) -> None:
     _ANSWERS.write(json.dumps(message) + "\n")
 
 
-def requests(folder: Path) -> Iterator[Facts]:
-    """What is asked, line by line. Ends the process, and the folder with it, as soon as nobody is there to ask."""
-    lines: queue.Queue[str] = queue.Queue()
+def listen(folder: Path) -> Lines:
+    """Start to take in lines. Ends the process, and the folder with it, as soon as nobody is there to ask."""
+    lines: Lines = queue.Queue()
 
-    def listen() -> None:
+    def take() -> None:
         for line in sys.stdin:
             lines.put(line)
         shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)  # whatever the main thread is at: nobody waits for it any more
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=take, daemon=True).start()
+    return lines
+
+
+def requests(lines: Lines) -> Iterator[Facts]:
+    """What is asked, one after another, for as long as the process lives."""
     while True:
         yield json.loads(lines.get())
 
