@@ -203,3 +203,27 @@ def test_too_few_sites_stop_a_run_that_goes_on_once_they_are_mended(
     assert "\n" not in str(raised.value)
     run = tiny.run(experiment, tmp_path / "run", resume=True)
     assert tiny.contents(run) == tiny.contents(tiny.run(experiment, tmp_path / "whole"))
+
+
+def test_what_sites_tell_of_their_data_is_written_down(
+    tmp_path: Path, sites: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever answers for a site can read every number that left it before the first round, and what for."""
+    from sammit.methods import fedavg
+    from sammit.vocabulary import Declared, SiteData, State
+
+    def survey(self: object, site: SiteData) -> State:
+        return {"count": torch.tensor([site.samples("train")]), "mean.red": torch.tensor([0.5])}
+
+    declared = (Declared("count", (1,), "int64", "how many"), Declared("mean.", None, "float32", "how bright"))
+    monkeypatch.setattr(fedavg.Method, "survey", survey)
+    monkeypatch.setattr(fedavg.Method, "surveyed", declared)
+    run = tiny.run(tiny.experiment(sites, data={"size": 16}, training={"rounds": 1}), tmp_path / "run")
+    told = json.loads((run / "surveys.json").read_text())
+    parts = json.loads((run / "splits.json").read_text())
+    for site in ("aster", "birch"):
+        train = list(parts[site].values()).count("train")
+        assert told[site] == {
+            "count": {"purpose": "how many", "values": [train]},
+            "mean.red": {"purpose": "how bright", "values": [0.5]},
+        }

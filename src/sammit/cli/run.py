@@ -67,6 +67,11 @@ def _dry_run(experiment: Experiment) -> None:
     prepared = prepare(experiment)
     typer.echo(to_toml(prepared.experiment))
     _say_sites(prepared)
+    for site, survey in prepared.surveys.items():
+        numbers = sum(tensor.numel() for tensor in survey.values())
+        typer.echo(f"site {site} tells {numbers} numbers of its data before the model is built: {', '.join(survey)}")
+    for declared in prepared.method.surveyed:
+        typer.echo(f"  {declared.name} {list(declared.shape or ())} {declared.dtype}: {declared.purpose}")
     for name, value in estimate(prepared).items():
         typer.echo(f"{name}: {value}")
 

@@ -63,12 +63,18 @@ def _finite(update: Update) -> str:
 def check_declared(state: State, declared: tuple[Declared, ...], where: str) -> None:
     """Raise UserError where `state` holds a tensor that no declaration covers, or of another shape or type."""
     for name, tensor in state.items():
-        fits = [d for d in declared if d.name == name or (d.name.endswith(".") and name.startswith(d.name))]
-        if not fits:
+        fits = declaration_of(name, declared)
+        if fits is None:
             raise UserError(f"{where} holds the undeclared tensor '{name}': the method must declare it or not send it")
-        shape, dtype = fits[0].shape, str(tensor.dtype).removeprefix("torch.")
-        if dtype != fits[0].dtype or (shape is not None and tuple(tensor.shape) != shape):
+        shape, dtype = fits.shape, str(tensor.dtype).removeprefix("torch.")
+        if dtype != fits.dtype or (shape is not None and tuple(tensor.shape) != shape):
             raise UserError(
-                f"'{name}' in {where} is {dtype} {tuple(tensor.shape)}, declared as {fits[0].dtype} {shape}: "
+                f"'{name}' in {where} is {dtype} {tuple(tensor.shape)}, declared as {fits.dtype} {shape}: "
                 "the method must send what it declares"
             )
+
+
+def declaration_of(name: str, declared: tuple[Declared, ...]) -> Declared | None:
+    """The declaration that covers a tensor: its own, or that of its family; None where there is none."""
+    covers = (d for d in declared if d.name == name or (d.name.endswith(".") and name.startswith(d.name)))
+    return next(covers, None)

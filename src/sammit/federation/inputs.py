@@ -7,26 +7,44 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sammit import plugins, runs
 from sammit.config import Experiment
 from sammit.errors import UserError
+from sammit.federation.guard import declaration_of
 from sammit.federation.prepare import Prepared, resolved
 from sammit.models.weights import base_hash
 from sammit.runs import RunFolder
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 def write_inputs(folder: RunFolder, prepared: Prepared) -> None:
-    """Versions, hashes of data and base weights, how each site is read, the split; what is there already stays."""
+    """Versions, hashes, how each site is read, the split, what sites told of their data; what is there stays."""
     recorded: dict[str, Callable[[], dict[str, Any]]] = {
         "environment.json": lambda: runs.environment(prepared.experiment) | _identity(prepared),
         "sites.json": lambda: {site.name: site.reading() for site in prepared.sites},
         "splits.json": lambda: {site.name: dict(site.parts) for site in prepared.sites},
     }
+    if prepared.surveys:
+        recorded["surveys.json"] = lambda: told(prepared)
     for name, make in recorded.items():
         if not (folder.path / name).is_file():
             folder.write_json(name, make())
+
+
+def told(prepared: Prepared) -> dict[str, Any]:
+    """What each site told of its data before the model was built, number by number, and what for."""
+
+    def line(name: str, tensor: Tensor) -> dict[str, Any]:
+        declared = declaration_of(name, prepared.method.surveyed)
+        return {"purpose": declared.purpose if declared else "", "values": tensor.tolist()}
+
+    return {
+        site: {name: line(name, tensor) for name, tensor in survey.items()} for site, survey in prepared.surveys.items()
+    }
 
 
 def _identity(prepared: Prepared) -> dict[str, Any]:

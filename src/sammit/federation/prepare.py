@@ -32,6 +32,7 @@ class Prepared:
         experiment: effective, threads resolved.
         sites: all sites, split; `trainers`: who trains (the pooled site instead of all, where the method pools).
         method, backbone: what is run.
+        surveys: what each training site told before the model was built, by site; empty for most methods.
         memory: the server's first memory, from the method's plan.
         shared, personal: live names that travel and that stay.
     """
@@ -40,6 +41,7 @@ class Prepared:
     sites: list[Site]
     trainers: list[Site | PooledSite]
     method: Method
+    surveys: dict[str, State]
     memory: State
     backbone: Backbone
     shared: tuple[str, ...]
@@ -77,7 +79,9 @@ def prepare(experiment: Experiment) -> Prepared:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
     check_sites(experiment, method, len(sources))
     trainers: list[Site | PooledSite] = [pooled(sources)] if method.pooled else list(sources)
-    experiment, memory = planned(experiment, method, trainers)
+    surveys = surveyed(method, trainers)
+    experiment, memory = method.plan(experiment, surveys)
+    check_declared(memory, method.server_state, "the server's memory")
     model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
     train: str = experiment.model.train
     if train == "auto":
@@ -91,6 +95,7 @@ def prepare(experiment: Experiment) -> Prepared:
         sites,
         trainers,
         method,
+        {site: survey for site, survey in surveys.items() if survey},
         memory,
         Backbone.of(model, live),
         method.shared_names(live),
@@ -122,18 +127,16 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute()) if path else ""
 
 
-def planned(experiment: Experiment, method: Method, trainers: Sequence[SiteData]) -> tuple[Experiment, State]:
-    """The experiment and the server's first memory after the method's survey of the sites that train.
+def surveyed(method: Method, trainers: Sequence[SiteData]) -> dict[str, State]:
+    """What each site that trains tells before the model is built.
 
     Raises:
-        UserError: the method surveys or remembers something that it does not declare.
+        UserError: the method surveys something that it does not declare.
     """
     surveys = {site.name: method.survey(site) for site in trainers}
     for survey in surveys.values():
         check_declared(survey, method.surveyed, "a survey")
-    experiment, memory = method.plan(experiment, surveys)
-    check_declared(memory, method.server_state, "the server's memory")
-    return experiment, memory
+    return surveys
 
 
 def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
