@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -125,6 +126,8 @@ def test_a_row_on_generated_images(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "row" / "cost.json").read_text())
     assert found["samples"] == [10, 5] and found["steps"] == 2 * (5 + 3) and found["image_side"] == 32
     assert RunFolder.open(tmp_path / "row").experiment.data.root == str(tmp_path / "row" / "sites")
+    with Image.open(tmp_path / "row" / "sites" / "site-2" / "images" / "p02-0.png") as image:
+        assert image.size == (32, 32)
 
 
 def test_a_model_that_trains_elsewhere_is_refused(sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from itertools import product
+from math import ceil
 from pathlib import Path
 
 from sammit.config import Experiment, load_experiment
-from sammit.data.phantom import DEMO, write_sites
+from sammit.data.phantom import DATASET_TOML, DEMO, draw_eye, write_png
 from sammit.errors import UserError
 from sammit.federation.prepare import prepare
 from sammit.files import write_atomically
@@ -54,7 +56,15 @@ def measure_row(experiment: Experiment, folder: Path, settings: Measure) -> None
 
 
 def generate(root: Path, side: int, sites: int) -> Path:
-    """Sites of three patients each, with images of `side` pixels; returns the folder of sites."""
-    look = replace(DEMO["aster"], patients=3, side=side)
-    write_sites(root, {f"site-{number}": look for number in range(1, sites + 1)}, 0)
+    """Sites of three patients, an image of `side` x `side` pixels each; returns the folder of sites.
+
+    Small images are enlarged: what an image shows costs nothing, and drawing a large one takes a minute.
+    """
+    for site, patient in product(range(1, sites + 1), range(3)):
+        pixels, labels = draw_eye(DEMO["aster"], ("costs", site, patient))
+        for kind, small in (("images", pixels), ("masks", labels)):
+            factor = ceil(side / min(small.shape[:2]))
+            large = small.repeat(factor, 0).repeat(factor, 1)[:side, :side]
+            write_png(root / f"site-{site}" / kind / f"p{patient:02d}-0.png", large)
+    write_atomically(root / "dataset.toml", DATASET_TOML)
     return root
