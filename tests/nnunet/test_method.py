@@ -14,7 +14,7 @@ import torch
 import tiny
 from nnunet.conftest import Held, a_case, blobs
 from sammit import plugins
-from sammit.config import Experiment, ModelConfig, TrainingConfig
+from sammit.config import DataConfig, Experiment, ModelConfig, TrainingConfig
 from sammit.errors import UserError
 from sammit.federation import local
 from sammit.federation.estimate import estimate
@@ -144,6 +144,8 @@ def test_a_plan_that_is_there_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="fednnunet trains 'nnunet', not 'sam-tiny'"):
         Method().plan(Experiment(), {})
+    with pytest.raises(UserError, match=r"data\.slices: nnU-Net looks at a volume's slices in its own way"):
+        Method().plan(Experiment(model=NNUNET, data=DataConfig(slices="2.5d")), {})
     empty = site()
     empty.loaded = [replace(one, truth=np.zeros_like(one.truth)) for one in empty.loaded]
     with pytest.raises(UserError, match="no training image has any of them"):

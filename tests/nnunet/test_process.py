@@ -20,7 +20,7 @@ from sammit.nnunet.process import NnunetError, Process, find_python
 
 @pytest.fixture
 def running() -> Iterator[Process]:
-    one = Process(FAKE, silence=20)
+    one = Process(FAKE, silence=120)
     yield one
     one.close()
 
@@ -82,15 +82,13 @@ def test_a_death_is_told_with_the_end_of_the_log(running: Process) -> None:
         running.ask("echo", {})
 
 
-def test_silence_is_an_error_and_signs_of_life_are_not() -> None:
-    one = Process(FAKE, silence=1.5)
-    try:
-        assert one.ask("chatter", {"times": 5, "pause": 0.4})[0] == {"done": True}
-        with pytest.raises(NnunetError, match="asked to hang, said nothing for 2 seconds"):
-            one.ask("hang", {})
-        assert not one.alive
-    finally:
-        one.close()
+def test_silence_is_an_error_and_signs_of_life_are_not(running: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.ask("echo", {})  # to be asked anything it has to have started, which may take its time
+    monkeypatch.setattr(running, "_silence", 2.5)
+    assert running.ask("chatter", {"times": 4, "pause": 0.8})[0] == {"done": True}
+    with pytest.raises(NnunetError, match="asked to hang, said nothing for 2 seconds"):
+        running.ask("hang", {})
+    assert not running.alive
 
 
 def test_what_is_no_json_is_an_error(running: Process) -> None:
@@ -209,8 +207,9 @@ def test_where_python_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_python_without_nnunet_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sammit's own, for one: nnU-Net must never be in it."""
+    """Any bare one."""
     monkeypatch.setenv(process.VARIABLE, sys.executable)
-    one = Process(process.command())
+    python, *rest = process.command()
+    one = Process([python, "-S", *rest])
     with pytest.raises(NnunetError, match=r"make \.venv-nnunet/ready.*No module named"):
         one.ask("build", {})

@@ -93,10 +93,12 @@ class Method(base.Method):
         """nnU-Net's plan in the experiment; one that is there already is kept, so that a resumed run stays what it is.
 
         Raises:
-            UserError: another model, no structure in any image, or images that nnU-Net cannot plan for.
+            UserError: another model, neighbours as channels, no structure in any image, images too small to plan for.
         """
         if experiment.model.name != NAME:
             raise UserError(f"model.name: fednnunet trains '{NAME}', not '{experiment.model.name}'; change one of them")
+        if experiment.data.slices != "2d":
+            raise UserError("data.slices: nnU-Net looks at a volume's slices in its own way; set data.slices = '2d'")
         if NAME in experiment.model.options:
             setup = Setup.of(experiment.model)
         else:

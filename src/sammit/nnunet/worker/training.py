@@ -111,7 +111,7 @@ class Training:
         for joined, value in arrays.items():
             name, _, key = joined.removeprefix("optimiser.").rpartition("|")
             if joined.startswith("optimiser.") and name:
-                self.trainer.optimizer.state[own[name]][key] = torch.from_numpy(value).to(self.trainer.device)
+                self.trainer.optimizer.state[own[name]][key] = torch.tensor(value, device=self.trainer.device)
         if self.trainer.grad_scaler is not None:
             scale, tracker = arrays.get("optimiser.|scale", np.array([2.0**16, 0]))
             state = {**self.trainer.grad_scaler.state_dict(), "scale": float(scale), "_growth_tracker": int(tracker)}
