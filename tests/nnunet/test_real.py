@@ -105,32 +105,37 @@ def test_it_learns(sites: Path, tmp_path: Path) -> None:
     assert found["disc"]["dice"]["mean"] > 0.6
 
 
-def volumes(name: str, count: int, seed: int) -> Held:
-    """Grey volumes of 16 bits with thick slices, two structures apart, and a corner that nobody labelled."""
+def volumes(name: str, count: int, seed: int, overlap: bool) -> Held:
+    """Grey volumes of 16 bits with thick slices, two structures, and a corner that nobody labelled."""
     loaded = []
     for number in range(count):
         image, truth = blobs(seed + number, (12, 36, 32))
         valid = np.ones(truth.shape[:-1], bool)
         valid[:2, :5, :5] = False
+        if overlap:
+            truth[..., 1] |= truth[..., 0]
         spacing = (2.0, 1.0, 1.0 + 0.1 * (number % 2))
         loaded.append(a_case(f"{name} {number}", image.astype(np.uint16) * 257, truth, valid=valid, spacing=spacing))
     return Held(name, loaded)
 
 
-@pytest.mark.parametrize("configuration", ["3d_fullres", "2d"])
-def test_volumes_and_unlabelled_pixels(configuration: Any) -> None:
+@pytest.mark.parametrize(("configuration", "overlap"), [("3d_fullres", False), ("2d", True)])
+def test_volumes_and_unlabelled_pixels(configuration: Any, overlap: bool) -> None:
     """All the way from survey to masks in the volume's own grid."""
-    where = volumes("a", 3, 0)
+    where = volumes("a", 3, 0, overlap)
     method = Method(Options(configuration=configuration, gpu_memory_gb=1.0))
-    experiment = planned(method, where, volumes("b", 2, 50), local_steps=2)
+    experiment = planned(method, where, volumes("b", 2, 50, overlap), local_steps=2)
     setup = Setup.of(experiment.model)
     assert setup.dimensions == (3 if configuration == "3d_fullres" else 2)
-    assert setup.labels == {"background": 0, "structure 1": 1, "structure 2": 2, "ignore": 3} and setup.channels == 1
+    apart = {"background": 0, "structure 1": 1, "structure 2": 2, "ignore": 3}
+    regions = {"background": 0, "structure 1": [1, 3], "structure 2": [2, 3], "ignore": 4}
+    assert setup.labels == (regions if overlap else apart) and setup.channels == 1
     model = built(experiment)
     assert np.isfinite(method.train(work(experiment, model, where)).metrics["loss"])
     one = where.loaded[1]
     masks = model.segment_case(one.image, one.spacing)
-    assert masks.shape == one.truth.shape and not masks.all(-1).any()  # labels, so no pixel has both
+    assert masks.shape == one.truth.shape
+    assert overlap or not masks.all(-1).any()  # as labels, no pixel has both
 
 
 def test_what_trains_is_what_is_live() -> None:

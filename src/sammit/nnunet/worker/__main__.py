@@ -34,5 +34,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    finally:
+    except BrokenPipeError:  # nobody is there any more
         shutil.rmtree(FOLDER, ignore_errors=True)
