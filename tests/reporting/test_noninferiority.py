@@ -30,13 +30,13 @@ TINY = 1e-9
     ],
 )
 def test_borders(low: float, high: float, verdict: str) -> None:
-    assert judge(low, high, 0.02) == verdict
+    assert judge(low, high, 0.02, 0.01) == verdict
 
 
 @given(st.floats(-1, 1), st.floats(-1, 1), st.floats(0.001, 0.5))
 def test_one_verdict_as_the_definition_says(a: float, b: float, margin: float) -> None:
     low, high = sorted((a, b))
-    verdict = judge(low, high, margin)
+    verdict = judge(low, high, margin, 0.01)
     assert (verdict == "superior") == (low > 0)
     assert (verdict in ("superior", "non-inferior")) == (low > -margin)
     assert (verdict == "inferior") == (high < -margin)
@@ -54,10 +54,17 @@ def test_one_verdict_as_the_definition_says(a: float, b: float, margin: float) -
     ],
 )
 def test_words(low: float, high: float, said: str) -> None:
-    assert said in in_words(Difference(0.0, low, high, 9), 0.02)
+    assert said in in_words(Difference(0.0, low, high, 9), 0.02, 0.01)
 
 
 @pytest.mark.parametrize("margin", [0.0, -0.1, math.nan, math.inf])
 def test_a_margin_must_be_above_0(margin: float) -> None:
     with pytest.raises(UserError, match="margin"):
         check_margin(margin)
+
+
+def test_a_mean_that_the_test_does_not_see_is_no_superiority() -> None:
+    """A few patients may carry the mean; then the interval shows no more than that nothing is lost."""
+    assert judge(0.01, 0.1, 0.02, 0.6) == "non-inferior"
+    assert judge(0.01, 0.1, 0.02, 0.05) == "non-inferior" and judge(0.01, 0.1, 0.02, 0.049) == "superior"
+    assert in_words(Difference(0.05, 0.01, 0.1, 9), 0.02, 0.6).endswith("above 0 too, but the test finds no difference")

@@ -52,9 +52,10 @@ def verdict(result: Result, pair: Pair) -> str:
         return f"{ours} minus {theirs} waits for missing cells."
     gap = pair.versus.pooled
     difference = wording.score_with_interval(gap.mean, gap.low, gap.high)
+    said = in_words(gap, result.margin, pair.versus.p)
     return (
         f"{ours} minus {theirs} is {difference} Dice "
-        f"({wording.p_value(pair.versus.p)}, n = {pair.versus.patients}): {ours} {in_words(gap, result.margin)}."
+        f"({wording.p_value(pair.versus.p)}, n = {pair.versus.patients}): {ours} {said}."
     )
 
 

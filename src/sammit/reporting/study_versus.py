@@ -99,7 +99,7 @@ def compare_pairs(block: Block, pairs: Sequence[tuple[str, str]], margin: float)
     """
     own = [pair for pair in pairs if set(pair) <= set(block.labels)]
     found = _corrected([_versus(block, *pair) for pair in own])
-    verdicts = [judge(one.pooled.low, one.pooled.high, margin) if one else None for one in found]
+    verdicts = [judge(one.pooled.low, one.pooled.high, margin, one.p) if one else None for one in found]
     return [Pair(*pair, one, verdict) for pair, one, verdict in zip(own, found, verdicts, strict=True)]
 
 

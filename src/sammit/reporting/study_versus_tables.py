@@ -83,8 +83,9 @@ def pairs_table(result: Result) -> Table | None:
     )
     note = (
         "Differences are paired by case, each its mean over seeds and structures, over the cases of all sites; the "
-        f"interval resamples patients. Non-inferior: its lower end lies above -{margin}; superior: above 0; inferior: "
-        f"its upper end lies below -{margin}; inconclusive otherwise. Holm's correction is over the pairs."
+        f"interval resamples patients. Non-inferior: its lower end lies above -{margin}; superior: above 0, and the "
+        f"test agrees; inferior: its upper end lies below -{margin}; inconclusive otherwise. Holm's correction is over "
+        "the pairs."
     )
     return Table(f"{result.block.title}: federated minus centralised.", columns, rows, (note,))
 
