@@ -37,6 +37,11 @@ class Method(base.Method):
     def __init__(self, options: Options | None = None) -> None:
         super().__init__(options or Options())
 
+    @property
+    def all_at_once(self) -> bool:  # type: ignore[override]
+        """Rounded weights take every site's number of samples first."""
+        return self.options.weights == "fedfms"
+
     def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
         """The weighted mean; FedFMS's weights need every site's number of samples first."""
         if self.options.weights == "samples":

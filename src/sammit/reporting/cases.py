@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sammit.errors import UserError
 from sammit.files import write_atomically
+from sammit.reporting.columns import open_table
 
 OVERLAP = ("dice", "iou")
 """Scores in [0, 1] that every case has."""
@@ -93,17 +94,8 @@ def read_cases(path: Path) -> list[CaseScore]:
     Raises:
         UserError: no such file, a missing column, or a field that cannot be right, with its line.
     """
-    try:
-        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; check the run's folder") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; write it again from the run") from None
-    columns = table.fieldnames or []
-    missing = [name for name in (*_WHO, *OVERLAP) if name not in columns]
-    if missing:
-        raise UserError(f"{path}: column '{missing[0]}' is missing; the columns are {', '.join((*_WHO, *METRICS))}")
-    metrics = [name for name in columns if name not in (*_WHO, "unit")]
+    table = open_table(path, (*_WHO, *OVERLAP), (*_WHO, *METRICS))
+    metrics = [name for name in table.fieldnames or () if name not in (*_WHO, "unit")]
     return [_row(record, metrics, f"{path}, line {table.line_num}") for record in table]
 
 

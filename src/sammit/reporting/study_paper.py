@@ -6,14 +6,13 @@ sites. Names are compared without regard to case, spaces and punctuation: ISBI1.
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sammit.errors import UserError
+from sammit.reporting.columns import open_table
 
 COLUMNS = ("dataset", "unseen_site", "structure", "model", "dice", "iou")
 AVERAGE = "Average"
@@ -75,15 +74,7 @@ def read_paper(path: Path) -> Paper:
     Raises:
         UserError: no such file, a missing column, or a value that is no number, with its line.
     """
-    try:
-        table = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file; check the path of the paper's table") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file in UTF-8; save the paper's table as CSV") from None
-    missing = [name for name in COLUMNS if name not in (table.fieldnames or [])]
-    if missing:
-        raise UserError(f"{path}: column '{missing[0]}' is missing; the columns are {', '.join(COLUMNS)}")
+    table = open_table(path, COLUMNS, COLUMNS)
     numbers = {}
     for row in table:
         key = tuple(plain_name(row[name] or "") for name in COLUMNS[:4])
