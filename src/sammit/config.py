@@ -98,6 +98,7 @@ class MethodConfig:
 
     name: str = "fedavg"
     options: dict[str, Any] = field(default_factory=dict)
+    aggregator: str = "naive"  # how low-rank factors are merged; its options are in [method.AGGREGATOR]
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ class EvaluationConfig:
     unseen: tuple[str, ...] = ()  # sites that take no part and are tested whole
     selection: Literal["best", "last"] = "best"  # best: highest mean validation Dice over the source sites
     every: int = 1  # rounds between validations
+    scored: Literal["test", "val"] = "test"  # whom the final scores are of; val: a search that leaves test alone
     tolerance: float = 2.0  # of the normalised surface Dice, in mm; in pixels where spacing is unknown
 
     def check(self) -> None:
@@ -219,7 +221,8 @@ def _deep_copy(table: dict[str, Any]) -> dict[str, Any]:
 def experiment_from(table: dict[str, Any]) -> Experiment:
     """An experiment from a recipe's tables.
 
-    In `[method]`, every key but `name` is one of the method's options; in `[model]`, a sub-table is an adapter's.
+    In `[method]`, every key but `name` and `aggregator` is one of the method's options; in `[model]`, a sub-table is
+    an adapter's.
     """
     return build(Experiment, _with_options(table), "").check()
 
@@ -244,7 +247,7 @@ def _in_options(path: list[str]) -> list[str]:
 
 def _is_option(table: str, key: str, is_table: bool) -> bool:
     """Whether a key of a recipe's table belongs into its `options`."""
-    return (table == "method" and key not in ("name", "options")) or (
+    return (table == "method" and key not in ("name", "aggregator", "options")) or (
         table == "model" and is_table and key != "options"
     )
 

@@ -18,6 +18,7 @@ from sammit.errors import UserError, nearest
 
 KINDS = {
     "methods": ("sammit.methods", "Method"),
+    "aggregators": ("sammit.methods.aggregators", "Aggregator"),
     "adapters": ("sammit.models.adapters", "Adapter"),
     "datasets": ("sammit.data", "cases_of"),
     "preparations": ("sammit.data.prepare", "survey"),
@@ -25,7 +26,7 @@ KINDS = {
 
 
 def names(kind: str) -> list[str]:
-    """The known names of a kind ("methods", "adapters", "datasets", "preparations"), sorted."""
+    """The known names of a kind ("methods", "aggregators", "adapters", "datasets", ...), sorted."""
     return sorted(_sources(kind))
 
 

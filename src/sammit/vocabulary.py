@@ -128,7 +128,7 @@ class Declared:
     purpose: str
 
 
-OrderKind = Literal["train", "evaluate", "keep", "finish"]
+OrderKind = Literal["train", "evaluate", "keep", "finish", "score"]
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,8 @@ class Order:
 
     Attributes:
         kind: "train" a round; "evaluate" score models on `part`; "keep" the committed private state as the best so
-            far; "finish" the last local stage, if the method has one.
+            far; "finish" the last local stage, if the method has one; "score" the models that the run leaves, on
+            `part`, every score, rows and pictures kept at the site.
         site, round: whom, and which round (0-based).
         tensors: the shared tensors, by name.
         extras: declared extras.
@@ -145,7 +146,7 @@ class Order:
         accepted: the round whose update of this site the server last took, or -1; the site commits the private
             state it staged for that round and no other.
         origin: the fingerprint of the order that asked for that update; it must be the one the site staged under.
-        part: which part of the site's cases to score ("evaluate" only).
+        part: which part of the site's cases to score ("evaluate" and "score" only).
     """
 
     kind: OrderKind

@@ -78,7 +78,8 @@ STATES = st.dictionaries(NAMES, TENSORS, max_size=4)
 NUMBERS = st.dictionaries(NAMES, st.floats(allow_nan=False) | st.integers(-9, 9), max_size=3)
 MESSAGES = st.one_of(
     st.builds(
-        Order, st.sampled_from(["train", "evaluate", "keep", "finish"]), NAMES, st.integers(0, 99), STATES, STATES,
+        Order, st.sampled_from(["train", "evaluate", "keep", "finish", "score"]), NAMES, st.integers(0, 99), STATES,
+        STATES,
         NAMES, st.integers(-1, 99), NAMES, st.sampled_from(["train", "val", "test"]),
     ),
     st.builds(Update, NAMES, st.integers(0, 99), STATES, STATES, st.integers(1, 10**9), NUMBERS),

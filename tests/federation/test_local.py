@@ -27,7 +27,7 @@ SUMMARY = {
     "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
 }  # fmt: skip
 SITE = {"cases", "patients", "reported", "models", "undefined", "dice", "iou"}
-ROUND = {"round", "loss", "steps", "validation", "up_bytes", "down_bytes", "seconds", "failed"}
+ROUND = {"server", "round", "loss", "steps", "validation", "up_bytes", "down_bytes", "seconds", "failed"}
 
 
 def summary_of(run: Path) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def test_where_nobody_lends_only_the_global_model_is_judged(three: Path, tmp_pat
     worker = make_workers(folder, prepared)["cedar"]
     worker.lent = None
     with pytest.raises(UserError, match="no model for it where nobody lends theirs"):
-        worker.handle(Order("evaluate", "cedar", 0, {}, part="test"))
+        worker.handle(Order("score", "cedar", 0, {}, part="test"))
 
 
 def test_every_site_is_tested_somewhere(three: Path) -> None:

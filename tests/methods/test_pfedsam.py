@@ -118,8 +118,8 @@ def test_experts_are_untouched_by_other_sites_and_by_the_mean(tmp_path: Path) ->
     for name, worker in workers.items():
         worker.handle(Order("keep", name, 0, {}, accepted=0, origin=mark))
         private = worker.memory.committed()[0]
-        assert equal(b.method.personal(private), left[name])
-        worker.as_model("personal", server.shared, worker.method.personal(private))
+        assert equal(b.method.personal(private, server.shared), left[name])
+        worker.as_model("personal", server.shared, worker.method.personal(private, server.shared))
         assert equal(take(b.model, b.personal), left[name])
         assert equal(take(b.model, b.shared), server.shared)
 

@@ -38,8 +38,8 @@ def collect(
 
 
 def tested(prepared: Prepared) -> list[Site]:
-    """The sites with test cases; where a site is unseen, the sources may have none."""
-    return [site for site in prepared.sites if site.cases("test")]
+    """The sites with cases to be scored; where a site is unseen, the sources may have none."""
+    return [site for site in prepared.sites if site.cases(prepared.experiment.evaluation.scored)]
 
 
 def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State]) -> None:
@@ -51,7 +51,7 @@ def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, sel
     for site in prepared.trainers:
         path = folder.site(site.name) / "final.safetensors"
         if "personal" in prepared.method.judged and path.is_file():
-            personal = prepared.method.personal(read_state(path)[0])
+            personal = prepared.method.personal(read_state(path)[0], selected[1])
             write_state(models / "sites" / f"{site.name}.safetensors", personal, {"base": base})
 
 

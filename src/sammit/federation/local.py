@@ -65,7 +65,8 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
     checkpoint = folder.path / "checkpoint"
     workers = make_workers(folder, prepared)
     template = select(prepared.backbone.start, set(prepared.shared).__contains__)
-    progress = load_progress(checkpoint) or Progress(Server(dict(template), prepared.memory))
+    held = select(prepared.backbone.start, prepared.method.aggregator.holds)
+    progress = load_progress(checkpoint) or Progress(Server(template | held, prepared.memory))
     folder.write_lines("rounds.jsonl", progress.log)
 
     def save(new: Progress) -> None:

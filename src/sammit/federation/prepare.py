@@ -56,9 +56,17 @@ class Prepared:
 
 def make_method(experiment: Experiment) -> Method:
     """The method of a recipe with its options checked; raises UserError with the nearest known name."""
-    module = plugins.load("methods", experiment.method.name)
-    options = build(module.Options, experiment.method.options, "method")
-    method: Method = module.Method(options)
+    chosen = experiment.method
+    module, axis = plugins.load("methods", chosen.name), plugins.load("aggregators", chosen.aggregator)
+    own = {key: value for key, value in chosen.options.items() if key != chosen.aggregator}
+    method: Method = module.Method(build(module.Options, own, "method"))
+    rule_options = chosen.options.get(chosen.aggregator, {})
+    method.aggregator = axis.Aggregator(build(axis.Options, rule_options, f"method.{chosen.aggregator}"))
+    if chosen.aggregator != "naive" and type(method).aggregate is not Method.aggregate:
+        raise UserError(
+            f"method.aggregator: {chosen.name} has a rule of its own for what is shared, "
+            f"'{chosen.aggregator}' cannot be put beside it; use 'naive'"
+        )
     return method
 
 
@@ -80,13 +88,14 @@ def prepare(experiment: Experiment) -> Prepared:
     check_sites(experiment, method, len(sources))
     trainers: list[Site | PooledSite] = [pooled(sources)] if method.pooled else list(sources)
     surveys = surveyed(method, trainers)
-    experiment, memory = method.plan(experiment, surveys)
+    experiment, memory = method.plan(method.aggregator.plan(experiment), surveys)
     check_declared(memory, method.server_state, "the server's memory")
     model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
     train: str = experiment.model.train
     if train == "auto":
         train = method.train_default if experiment.model.adapter else "all"
-    live = [name for name in set_trainable(model, train) if method.trains(name)]
+    live = method.trained_names(set_trainable(model, train))
+    held = [name for name, _ in model.named_parameters() if method.aggregator.holds(name)]
     model.to(experiment.training.device)
     for warning in [] if isinstance(model, WholeCase) else too_coarse(sources, model.stride):
         log.warning(warning)
@@ -97,7 +106,7 @@ def prepare(experiment: Experiment) -> Prepared:
         method,
         {site: survey for site, survey in surveys.items() if survey},
         memory,
-        Backbone.of(model, live),
+        Backbone.of(model, live, held),
         method.shared_names(live),
         method.personal_names(live),
     )

@@ -18,7 +18,7 @@ from sammit.errors import UserError
 from sammit.federation.guard import check_declared, refusal
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
-from sammit.vocabulary import Failure, Judgement, Order, Part, Reply, State, Update
+from sammit.vocabulary import Failure, Judgement, Order, OrderKind, Part, Reply, State, Update
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ class Rounds:
                 f"round {index}: {len(taken)} of {len(orders)} sites answered, "
                 f"training.min_sites asks for {needed} ({reasons}); mend the sites, then --resume"
             )
+        line["server"] = {name: _finite(value) for name, value in server.metrics.items()}
         line["seconds"] = perf_counter() - started
         origins = {order.site: order.fingerprint for order in orders if order.site in taken}
         return replace(
@@ -143,7 +144,8 @@ class Rounds:
         for delivery in self._exchange(orders):
             reply = delivery.reply
             line["down_bytes"][reply.site], line["up_bytes"][reply.site] = delivery.down_bytes, delivery.up_bytes
-            reason = refusal(reply, line["round"], self.template, self.method.extras_up)
+            template = self.method.aggregator.cut(self.template, reply.site)
+            reason = refusal(reply, line["round"], template, self.method.extras_up)
             if reason or not isinstance(reply, Update):
                 line["failed"][reply.site] = reason
                 continue
@@ -159,7 +161,7 @@ class Rounds:
         best, best_shared = progress.best, progress.best_shared
         last = progress.round == self.experiment.training.rounds
         if progress.round % self.experiment.evaluation.every == 0 or last:
-            judged = self.evaluate(progress, progress.server.shared, index, "val", self.train_sites)
+            judged = self.evaluate(progress, progress.server.shared, index, "evaluate", "val", self.train_sites)
             line["validation"] = {site: dict(judgement.dice) for site, judgement in judged.items()}
             dice = [j.dice[self.method.reported] for j in judged.values() if self.method.reported in j.dice]
             mean = sum(dice) / len(dice) if dice else -1.0
@@ -175,17 +177,17 @@ class Rounds:
         return progress.round - 1, progress.server.shared
 
     def finish(self, progress: Progress) -> dict[str, Judgement]:
-        """The last local stage at every site, then the test cases of all; returns each site's means."""
+        """The last local stage at every site, then the cases of all that are to be scored; each site's means."""
         index, shared = self.selected(progress)
         self._tell_sites(progress, "finish", index, shared)
-        return self.evaluate(progress, shared, index, "test", self.judge_sites)
+        return self.evaluate(progress, shared, index, "score", self.experiment.evaluation.scored, self.judge_sites)
 
     def evaluate(
-        self, progress: Progress, shared: State, index: int, part: Part, sites: Sequence[str]
+        self, progress: Progress, shared: State, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
     ) -> dict[str, Judgement]:
         """Each site's own scores of a state; a site that fails is a UserError, since no table can be made without."""
         mark = fingerprint(shared)
-        orders = [replace(self._order(progress, site, "evaluate", index, shared, mark), part=part) for site in sites]
+        orders = [replace(self._order(progress, site, kind, index, shared, mark), part=part) for site in sites]
         found = {}
         for delivery in self._exchange(orders):
             reply = delivery.reply
@@ -208,6 +210,7 @@ class Rounds:
     def _train_order(self, progress: Progress, site: str, marks: _Marks) -> Order:
         tensors, extras = self.method.orders(progress.server, site)
         check_declared(extras, self.method.extras_down, "an order")
+        tensors = self.method.aggregator.order(tensors, site)
         order = self._order(progress, site, "train", progress.round, tensors, marks.of(tensors))
         return replace(order, extras=extras)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
@@ -18,7 +18,7 @@ from sammit.geometry import View
 from sammit.learning.evaluate import Scorer
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
 from sammit.methods.state import WeightedMean, first_not_finite, put, take, with_prefix
-from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
+from sammit.vocabulary import Done, Judgement, Order, Part, Reply, SiteData, State, Update
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Backbone:
     Attributes:
         model: frozen base and live tensors.
         live: names that can get a gradient.
-        start: copies of the live tensors as they were at first, common to all sites.
+        start: copies of all tensors that change, as they were at first, common to all sites.
     """
 
     model: nn.Module
@@ -36,9 +36,9 @@ class Backbone:
     start: State
 
     @classmethod
-    def of(cls, model: nn.Module, live: list[str]) -> Backbone:
-        """A backbone around a freshly built model."""
-        return cls(model, tuple(live), take(model, live))
+    def of(cls, model: nn.Module, live: Sequence[str], held: Sequence[str] = ()) -> Backbone:
+        """A backbone around a freshly built model; `held` names are not trained, but the server may change them."""
+        return cls(model, tuple(live), take(model, [*live, *held]))
 
 
 class Worker:
@@ -70,7 +70,7 @@ class Worker:
         self.memory.settle(order)
         if order.kind == "train":
             return self._train(order)
-        if order.kind == "evaluate":
+        if order.kind in ("evaluate", "score"):
             return self._evaluate(order)
         if order.kind == "keep":
             self.memory.keep(order.round)
@@ -85,7 +85,8 @@ class Worker:
         check_declared(outcome.extras, self.method.extras_up, "an update")
         self.memory.stage(self._private(outcome, personal), order.round, order.fingerprint)
         samples = self.site.samples("train")
-        return Update(self.site.name, order.round, shared, outcome.extras, samples, outcome.metrics)
+        sent = self.method.aggregator.cut(shared, self.site.name)
+        return Update(self.site.name, order.round, sent, outcome.extras, samples, outcome.metrics)
 
     def _finish(self, order: Order) -> None:
         """The state that the run leaves: the selected one, after the method's last local stage."""
@@ -99,10 +100,11 @@ class Worker:
 
     def _work(self, order: Order, private: State) -> Work:
         """The model in this site's state, and what the method needs around it."""
-        self._load(order.tensors, self.method.personal(private))
+        order = replace(order, tensors=self.method.aggregator.fill(order.tensors))
+        self._load(order.tensors, self.method.personal(private, order.tensors))
         self.backbone.model.train()
         e = self.experiment
-        live = tuple(name for name in self.backbone.live if self.method.trains(name))
+        live = self.method.trained_names(self.backbone.live)
         return Work(order, self.backbone.model, live, self.site, private, e.training, e.seed)
 
     def _load(self, shared: State, personal: State) -> None:
@@ -116,30 +118,30 @@ class Worker:
         return private
 
     def _evaluate(self, order: Order) -> Judgement:
-        """Score this site's cases; rows, pictures and router use of the test part stay in the site's folder."""
-        test = order.part == "test"
-        private = self.memory.final() if test else self.memory.committed()[0]
+        """Score this site's cases; rows, pictures and router use of the final scores stay in the site's folder."""
+        final = order.kind == "score"
+        private = self.memory.final() if final else self.memory.committed()[0]
         uses = {which: self._uses(which, order.tensors, private) for which in self._judged()}
         e = self.experiment
-        scores = SiteScores(self.site, Scorer(e.evaluation, self.view, e.training.device, distances=test))
+        scores = SiteScores(self.site, Scorer(e.evaluation, self.view, e.training.device, distances=final))
         try:
             for which, ways in uses.items():
                 if which == "sources":
                     scores.add_mean(which, ways, order.part)
                 else:
                     scores.add(which, ways[0](), order.part)
-            if test:
+            if final:
                 scores.write(self.memory.folder)
-                self._picture(scores, uses)
+                self._picture(scores, uses, order.part)
         finally:
             self.method.use(self.backbone.model, self.method.judged[-1])
         return Judgement(self.site.name, order.round, order.part, scores.dice())
 
-    def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]]) -> None:
+    def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]], part: Part) -> None:
         """Pictures with a mask of each judged model; of several source models, that of the first."""
         by_case = {which: scores.by_case(which) for which in uses}
         reported = self.method.reported if self.method.reported in uses else next(iter(uses))
-        pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported])
+        pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported], part)
         for which, ways in uses.items():
             pictures.add(which, ways[0](), by_case[which])
         pictures.write(self.memory.folder)
@@ -162,8 +164,8 @@ class Worker:
         if which == "global":
             return [partial(self.as_model, "global", shared, {})]
         if which == "personal":
-            return [partial(self.as_model, "personal", shared, self.method.personal(private))]
-        lent = [self.method.personal(state) for state in (self.lent() if self.lent else {}).values()]
+            return [partial(self.as_model, "personal", shared, self.method.personal(private, shared))]
+        lent = [self.method.personal(state, shared) for state in (self.lent() if self.lent else {}).values()]
         if which == "experts":
             lent = [_mean(lent)]
         return [partial(self.as_model, "personal", shared, personal) for personal in lent]

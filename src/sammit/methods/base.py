@@ -4,6 +4,7 @@ A round in the order of its hooks, S at the server and H at a hospital:
 
     S orders    what each site is sent            H train     the site's round
     S aggregate from updates to the next state    H finish    a last local stage after the last round
+                                                  H join      a new site's own part, after the run
     H personal, use, judged                       which models are evaluated, and how each is put together
 
 Once, before the model is built, `survey` (H) sends declared statistics and `plan` (S) makes of them the effective
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from sammit.config import Experiment, TrainingConfig
 from sammit.learning.loop import Trainer, fit, steps_in_round
 from sammit.learning.losses import segmentation_loss
-from sammit.methods.state import WeightedMean, take, with_prefix, without_prefix
+from sammit.methods.aggregators.base import Aggregator
+from sammit.methods.state import take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, Order, SiteData, State, Update
 
 Which = Literal["global", "personal"]
@@ -46,10 +48,12 @@ class Server:
     Attributes:
         shared: the shared tensors, by name.
         memory: what the method declared in `server_state`.
+        metrics: numbers about the last aggregation, for the round's log.
     """
 
     shared: State
     memory: State = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -109,7 +113,12 @@ class Outcome:
 
 
 class Method:
-    """Federated averaging (McMahan et al., 1602.05629); a method overrides what it does otherwise."""
+    """Federated averaging (McMahan et al., 1602.05629); a method overrides what it does otherwise.
+
+    Attributes:
+        options: the method's own.
+        aggregator: how low-rank factors are merged, the second axis; the run sets it before anything else is asked.
+    """
 
     train_default: ClassVar[Train] = "adapters"  # what `model.train = "auto"` means where there are adapters
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
@@ -129,6 +138,7 @@ class Method:
 
     def __init__(self, options: Any = None) -> None:
         self.options = options or Options()
+        self.aggregator = Aggregator()
 
     # Before the model is built
 
@@ -186,16 +196,28 @@ class Method:
     # At the server
 
     def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
-        """The next state from this round's updates, which arrive in site order: sum_k n_k w_k / n."""
-        mean = WeightedMean()
-        for update in updates:
-            mean.add(update.tensors, update.samples)
-        return Server(mean.mean() or server.shared, server.memory)
+        """The next state from this round's updates, which arrive in site order: sum_k n_k w_k / n.
+
+        Low-rank factors are merged by the recipe's aggregator. A method with a rule of its own for the shared tensors
+        leaves the aggregator no say, and is refused beside any but the naive one.
+        """
+        weighed = ((update.tensors, self.weight(server, update)) for update in updates)
+        shared, metrics = self.aggregator.merge(server.shared, weighed)
+        return Server(shared or server.shared, server.memory, metrics)
+
+    def weight(self, server: Server, update: Update) -> float:
+        """The weight of one site in the mean: n_k by default."""
+        return update.samples
 
     # Which models there are
 
-    def personal(self, private: State) -> State:
-        """The tensors that make the global model this site's own, by name."""
+    def personal(self, private: State, shared: State) -> State:
+        """The tensors that make the global model this site's own, by name.
+
+        Args:
+            private: the site's private state.
+            shared: the global model's tensors, for a model that is a mix of both.
+        """
         return without_prefix("personal", private)
 
     def use(self, model: nn.Module, which: Which) -> None:
@@ -207,13 +229,20 @@ class Method:
 
     # Names
 
+    def trained_names(self, live: Iterable[str]) -> tuple[str, ...]:
+        """The live names that are trained."""
+        return tuple(name for name in live if self.trains(name) and self.aggregator.trains(name))
+
     def shared_names(self, live: Iterable[str]) -> tuple[str, ...]:
         """The live names that travel."""
-        return tuple(name for name in live if self.trains(name) and self.shares(name))
+        return tuple(name for name in self.trained_names(live) if self._travels(name))
 
     def personal_names(self, live: Iterable[str]) -> tuple[str, ...]:
         """The live names that stay."""
-        return tuple(name for name in live if self.trains(name) and not self.shares(name))
+        return tuple(name for name in self.trained_names(live) if not self._travels(name))
+
+    def _travels(self, name: str) -> bool:
+        return self.shares(name) and self.aggregator.shares(name)
 
     def split(self, work: Work) -> tuple[State, State]:
         """After training: copies of the shared and of the personal tensors in the model."""

@@ -54,16 +54,16 @@ def has_component(name: str, component: str) -> bool:
 class WeightedMean:
     """sum_k n_k w_k / sum_k n_k, fed one state after another; memory does not grow with their number.
 
-    Sums are kept in float64: n_k w_k is exact there for n_k below 2^29, so that the mean of one state is that state,
-    bit for bit. The order of feeding is the order of summation; callers feed in site order.
+    Sums are kept in float64: n_k w_k is exact there for whole n_k below 2^29, so that the mean of one state is that
+    state, bit for bit. The order of feeding is the order of summation; callers feed in site order.
     """
 
     def __init__(self) -> None:
         self._sum: State = {}
         self._dtypes: dict[str, torch.dtype] = {}
-        self.weight = 0
+        self.weight = 0.0
 
-    def add(self, state: State, weight: int) -> None:
+    def add(self, state: State, weight: float) -> None:
         """Add one state; all must have the same names, or some would be averaged with the wrong weight."""
         if self.weight and state.keys() != self._sum.keys():
             raise ValueError("states to be averaged must have the same names")

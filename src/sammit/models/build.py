@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Network = PromptFreeSam | ResidualUNet | Nnunet
     """What is trained, sent and used: (B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
 
+OWN = "own_"
+"""An adapter's name with this before it is another one of its kind, which a site may keep to itself."""
+
 __all__ = ["MODELS", "SIZES", "Size", "build_model", "set_trainable", "size_named"]
 
 
@@ -131,12 +134,12 @@ def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
 
 
 def _attach(model: PromptFreeSam, config: ModelConfig) -> None:
-    """Put each adapter of the recipe into every block."""
+    """Put each adapter of the recipe into every block; "own_lora" is a second "lora" under that name."""
     unused = set(config.options) - set(config.adapter)
     if unused:
         raise UserError(f"[model.{min(unused)}]: no such adapter in model.adapter = {list(config.adapter)}")
     for name in config.adapter:
-        module = plugins.load("adapters", name)
+        module = plugins.load("adapters", name.removeprefix(OWN))
         options = build(module.Options, config.options.get(name, {}), f"model.{name}")
         for block in model.vision_encoder.blocks:
             block.adapters[name] = module.Adapter(model.vision_encoder.width, options)
