@@ -35,12 +35,20 @@ def table(root: Path | str, method: str = "fedavg", **tables: dict[str, Any]) ->
     """A recipe's tables; keys of `tables` are put over the defaults."""
     recipe: dict[str, dict[str, Any]] = {
         "data": {"root": str(root), "view": "whole", "size": 32},
-        "model": {"adapter": ["lora", "mixture"] if method == "pfedsam" else ["bottleneck"]},
+        "model": {"adapter": adapters_of(method)},
         "method": {"name": method},
         "training": {"rounds": 2, "local_steps": 2, "batch_size": 2, "threads": 1, "lr": 2e-3},
         "evaluation": {},
     }
     return {"name": "tiny", **{key: {**values, **tables.get(key, {})} for key, values in recipe.items()}}
+
+
+def adapters_of(method: str) -> list[str]:
+    """The adapters that a method works on, or one that any can train."""
+    if method == "pfedsam":
+        return ["lora", "mixture"]
+    needed = list(plugins.load("methods", method).Method.adapters)
+    return needed or ["bottleneck"]
 
 
 def experiment(root: Path, method: str = "fedavg", **tables: dict[str, Any]) -> Experiment:

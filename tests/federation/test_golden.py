@@ -1,13 +1,14 @@
 """Every method's numbers after two tiny rounds, so that a change of them is seen and meant.
 
-Written again, after a change that is meant, by
+Written again, after a change that is meant, for all methods or for some, by
 
-    PYTHONPATH=tests OMP_NUM_THREADS=1 python -m federation.test_golden
+    PYTHONPATH=tests OMP_NUM_THREADS=1 python -m federation.test_golden [METHOD ...]
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -42,5 +43,7 @@ if __name__ == "__main__":
     with TemporaryDirectory() as place:
         root = Path(place) / "sites"
         tiny.make_sites(root)
-        found = {name: numbers(tiny.run(tiny.experiment(root, name), Path(place) / name)) for name in tiny.METHODS}
-    GOLDEN.write_text(json.dumps(found, indent=2) + "\n")
+        chosen = sys.argv[1:] or tiny.METHODS
+        found = {name: numbers(tiny.run(tiny.experiment(root, name), Path(place) / name)) for name in chosen}
+    known = json.loads(GOLDEN.read_text()) if sys.argv[1:] else {}
+    GOLDEN.write_text(json.dumps(dict(sorted({**known, **found}.items())), indent=2) + "\n")

@@ -110,9 +110,10 @@ def bench(
     """A method of the plugins around sam-tiny with random weights, low-rank factors and experts."""
     module = plugins.load("methods", name)
     method = module.Method(build(module.Options, options or {}, "method"))
-    config = ModelConfig(**{"weights": "random", "adapter": ("lora", "mixture"), **model})
+    adapters = tuple(dict.fromkeys(("lora", "mixture", *method.adapters)))
+    config = ModelConfig(**{"weights": "random", "adapter": adapters, **model})
     network = build_model(config, SIZE, 1, 0)
-    live = [name for name in set_trainable(network, method.train_default) if method.trains(name)]
+    live = method.trained_names(set_trainable(network, method.train_default))
     return Bench(method, Backbone.of(network, live), replace(training))
 
 

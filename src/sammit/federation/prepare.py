@@ -60,6 +60,9 @@ def make_method(experiment: Experiment) -> Method:
     module, axis = plugins.load("methods", chosen.name), plugins.load("aggregators", chosen.aggregator)
     own = {key: value for key, value in chosen.options.items() if key != chosen.aggregator}
     method: Method = module.Method(build(module.Options, own, "method"))
+    lacking = [name for name in method.adapters if name not in experiment.model.adapter]
+    if lacking:
+        raise UserError(f"model.adapter: {chosen.name} works on '{lacking[0]}', which the recipe does not have; add it")
     rule_options = chosen.options.get(chosen.aggregator, {})
     method.aggregator = axis.Aggregator(build(axis.Options, rule_options, f"method.{chosen.aggregator}"))
     if chosen.aggregator != "naive" and type(method).aggregate is not Method.aggregate:

@@ -121,6 +121,7 @@ class Method:
     """
 
     train_default: ClassVar[Train] = "adapters"  # what `model.train = "auto"` means where there are adapters
+    adapters: ClassVar[tuple[str, ...]] = ()  # those that the recipe must have in `model.adapter`
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
     all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
     judged: ClassVar[tuple[Which, ...]] = ("global",)  # the last is the shape the model is left in
