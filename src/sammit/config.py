@@ -45,6 +45,7 @@ class DataConfig:
         0.15,
         0.25,
     )  # share of patients in train, val, test; test may be 0 with unseen sites
+    split_seed: int = -1  # who is in which part, the same for all seeds of a study; -1: by the experiment's seed
     cache: str = ""  # folder of decoded images; empty: ~/.cache/sammit
 
     def check(self) -> None:
@@ -59,6 +60,7 @@ class DataConfig:
         _need(not self.window or self.window[0] < self.window[1], "data.window", "low below high")
         _need(len(self.spacing) in (0, 3), "data.spacing", "three numbers, mm: slice, row, column")
         _need(all(side > 0 for side in self.spacing), "data.spacing", "three numbers above 0")
+        _need(self.split_seed >= -1, "data.split_seed", "0 or more, or -1 for the experiment's seed")
         _need(len(self.split) == 3, "data.split", "three shares: train, val, test")
         _need(
             min(self.split[:2]) > 0 and self.split[2] >= 0,

@@ -6,6 +6,7 @@ import gc
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,15 @@ def test_what_sites_tell_of_their_data_is_written_down(
             "count": {"purpose": "how many", "values": [train]},
             "mean.red": {"purpose": "how bright", "values": [0.5]},
         }
+
+
+def test_a_split_of_its_own_is_the_same_for_all_seeds(sites: Path) -> None:
+    """Training differs with the seed, who is tested does not."""
+    from sammit.federation.prepare import prepare
+
+    def parts(seed: int, split_seed: int) -> list[dict[str, str]]:
+        experiment = replace(tiny.experiment(sites, data={"split_seed": split_seed}), seed=seed)
+        return [dict(site.parts) for site in prepare(experiment).sites]
+
+    assert parts(1, 0) == parts(2, 0) == parts(0, -1)
+    assert len({str(parts(seed, -1)) for seed in range(6)}) > 1

@@ -84,7 +84,9 @@ def prepare(experiment: Experiment) -> Prepared:
     experiment = resolved(experiment)
     torch.set_num_threads(experiment.training.threads)
     method = make_method(experiment)
-    sites = open_sites(experiment.data, experiment.seed, experiment.evaluation.unseen)
+    data = experiment.data
+    split_seed = experiment.seed if data.split_seed < 0 else data.split_seed
+    sites = open_sites(data, split_seed, experiment.evaluation.unseen)
     sources = [site for site in sites if site.name not in experiment.evaluation.unseen]
     if not sources:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
