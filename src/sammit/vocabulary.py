@@ -169,7 +169,7 @@ class Update:
         tensors: the shared tensors after local training, by name; nothing that is not shared.
         extras: what the method declared, nothing else.
         samples: n_k, the weight of the site in the average.
-        metrics: numbers for the log ("loss", "steps", "seconds", validation Dice); scalars only.
+        metrics: the numbers that the method declares ("loss", "steps", ...) for the log; scalars only.
     """
 
     site: str

@@ -22,6 +22,8 @@ DECLARED = (
     Declared("control.", None, "float32", "control variates"),
 )
 
+REPORTS = ("loss", "steps")
+
 
 def changed(name: str, tensor: torch.Tensor | None) -> Update:
     """A sound update with one tensor put in, replaced or (None) left out."""
@@ -43,7 +45,8 @@ REFUSED = {
     "'gap' in an update is float64": update(ORDER, extras={"gap": torch.zeros((), dtype=torch.float64)}),
     r"'gap' in an update is float32 \(2,\)": update(ORDER, extras={"gap": torch.zeros(2)}),
     "NaN or infinity in 'gap'": update(ORDER, extras={"gap": torch.tensor(float("nan"))}),
-    "the metric 'note', which is no number": update(ORDER, metrics={"note": "patient 7"}),  # type: ignore[arg-type]
+    "'loss', which is no number": update(ORDER, metrics={"loss": "patient 7"}),  # type: ignore[dict-item]
+    "undeclared number 'age'": update(ORDER, metrics={"loss": 0.5, "age": 71}),
     "with Judgement": Judgement("aster", 3, "val", {"global": 0.5}),
     "the disk died": Failure("aster", 3, "the disk died"),
 }
@@ -54,14 +57,14 @@ def test_refused(reason: str) -> None:
     """Each with a reason that says what is wrong."""
     import re
 
-    assert re.search(reason, refusal(REFUSED[reason], 3, template(), DECLARED))
+    assert re.search(reason, refusal(REFUSED[reason], 3, template(), DECLARED, REPORTS))
 
 
 def test_a_sound_update_is_taken() -> None:
     """With and without declared extras."""
     extras = {"gap": torch.tensor(0.5), "control.a.weight": torch.zeros(2, 3)}
-    assert refusal(update(ORDER), 3, template(), DECLARED) == ""
-    assert refusal(update(ORDER, extras=extras), 3, template(), DECLARED) == ""
+    assert refusal(update(ORDER), 3, template(), DECLARED, REPORTS) == ""
+    assert refusal(update(ORDER, extras=extras), 3, template(), DECLARED, REPORTS) == ""
 
 
 def test_undeclared_state_is_an_error_of_the_method() -> None:

@@ -132,7 +132,7 @@ class Federation:
             check_declared(extras, self.method.extras_down, "an order")
             order = Order("train", site.name, index, tensors, extras, fingerprint(server.shared), index - 1, before)
             update = self.workers[site.name].handle(order)
-            assert refusal(update, index, template, self.method.extras_up) == ""
+            assert refusal(update, index, template, self.method.extras_up, self.method.reports) == ""
             assert isinstance(update, Update)
             yield update
 

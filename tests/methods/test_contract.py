@@ -7,6 +7,7 @@ that the hooks suffice (docs/decisions/0003-method-contract.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,4 +225,14 @@ def test_what_is_not_declared_does_not_leave_or_stay(tmp_path: Path, undeclared:
             return Outcome(**{**odd, undeclared: {"mean_pixel": torch.zeros(1)}})
 
     with pytest.raises(UserError, match="undeclared tensor 'mean_pixel'"):
+        Federation(on_squares(Loose()), two_squares(), tmp_path).run(1)
+
+
+def test_a_number_that_is_not_declared_does_not_leave(tmp_path: Path) -> None:
+    class Loose(base.Method):
+        def train(self, work: Work) -> Outcome:
+            done = super().train(work)
+            return replace(done, metrics={**done.metrics, "patients": 7})
+
+    with pytest.raises(UserError, match="undeclared number 'patients'"):
         Federation(on_squares(Loose()), two_squares(), tmp_path).run(1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from methods.conftest import METHODS, TRAINING, Bench, Pictures, bench, equal, noisy
 from sammit import plugins
 from sammit.config import Experiment
-from sammit.federation.guard import check_declared, refusal
+from sammit.federation.guard import check_declared, check_reported, refusal
 from sammit.federation.rounds import Delivery, in_site_order
 from sammit.methods import base
 from sammit.methods.base import Server
@@ -94,7 +94,7 @@ def test_an_update_holds_exactly_the_shared_names(trained: tuple[Bench, Server, 
     """With the order's shapes and types, sound in the server's eyes, and with the numbers that the log wants."""
     b, _, update = trained
     assert tuple(update.tensors) == b.shared
-    assert refusal(update, 0, b.start, b.method.extras_up) == ""
+    assert refusal(update, 0, b.start, b.method.extras_up, b.method.reports) == ""
     assert update.metrics["steps"] == b.training.local_steps
     assert update.metrics["loss"] > 0 and update.samples == 6
 
@@ -124,6 +124,7 @@ def test_whatever_is_returned_is_declared(name: str, kept: Any, optimiser: Any) 
             continue
         check_declared(outcome.private, b.method.site_state, "a site's state")
         check_declared(outcome.extras, b.method.extras_up, "an update")
+        check_reported(outcome.metrics, b.method.reports)
         shared, personal = b.method.split(work)
         private = {**outcome.private, **with_prefix("personal", personal)}
         if index < 2:

@@ -189,7 +189,7 @@ def test_a_round_moves_the_live_tensors_and_keeps_momentum() -> None:
     assert outcome.private.keys() >= {f"optimiser.{name}|momentum_buffer" for name in order.live}
     check_declared(outcome.private, method.site_state, "a site's state")
     update = Update("a", 0, shared, outcome.extras, 4, outcome.metrics)
-    assert refusal(update, 0, order.order.tensors, method.extras_up) == ""
+    assert refusal(update, 0, order.order.tensors, method.extras_up, method.reports) == ""
     assert outcome.metrics == {"loss": 1.0, "steps": 2}
     reset = replace(order, training=replace(order.training, optimiser_state="reset"))
     put(model, order.order.tensors)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sammit.errors import UserError
 from sammit.methods.state import first_not_finite
 from sammit.vocabulary import Declared, Failure, Reply, State, Update
 
 
-def refusal(reply: Reply, round_index: int, template: State, declared: Sequence[Declared]) -> str:
+def refusal(
+    reply: Reply, round_index: int, template: State, declared: Sequence[Declared], reports: Collection[str]
+) -> str:
     """Why a reply to a training order is not taken, in one line; empty if it is sound.
 
     Args:
@@ -17,6 +19,7 @@ def refusal(reply: Reply, round_index: int, template: State, declared: Sequence[
         round_index: the round that was ordered.
         template: a tensor of the right shape and type for every shared name.
         declared: the extras the method declares for updates.
+        reports: the names of the numbers it declares.
     """
     if isinstance(reply, Failure):
         return reply.reason
@@ -26,10 +29,9 @@ def refusal(reply: Reply, round_index: int, template: State, declared: Sequence[
         return f"sent an update for round {reply.round}"
     if reply.samples < 1:
         return f"claims {reply.samples} samples"
-    odd = [name for name, value in reply.metrics.items() if not isinstance(value, int | float)]
-    if odd:
-        return f"sent the metric '{odd[0]}', which is no number"
-    return _names(reply, template) or _shapes(reply, template) or _extras(reply, declared) or _finite(reply)
+    numbers = _error(lambda: check_reported(reply.metrics, reports))
+    extras = _error(lambda: check_declared(reply.extras, tuple(declared), "an update"))
+    return numbers or _names(reply, template) or _shapes(reply, template) or extras or _finite(reply)
 
 
 def _names(update: Update, template: State) -> str:
@@ -47,9 +49,9 @@ def _shapes(update: Update, template: State) -> str:
     return ""
 
 
-def _extras(update: Update, declared: Sequence[Declared]) -> str:
+def _error(check: Callable[[], None]) -> str:
     try:
-        check_declared(update.extras, tuple(declared), "an update")
+        check()
     except UserError as error:
         return str(error)
     return ""
@@ -58,6 +60,15 @@ def _extras(update: Update, declared: Sequence[Declared]) -> str:
 def _finite(update: Update) -> str:
     name = first_not_finite(update.tensors) or first_not_finite(update.extras)
     return f"sent NaN or infinity in '{name}'; a lower training.lr may help" if name else ""
+
+
+def check_reported(metrics: Mapping[str, float], reports: Collection[str]) -> None:
+    """Raise UserError where a number has a name that the method does not declare, or is none."""
+    for name, value in metrics.items():
+        if name not in reports:
+            raise UserError(f"sent the undeclared number '{name}': the method must name it in `reports` or not send it")
+        if not isinstance(value, int | float):
+            raise UserError(f"sent '{name}', which is no number")
 
 
 def check_declared(state: State, declared: tuple[Declared, ...], where: str) -> None:

@@ -145,7 +145,7 @@ class Rounds:
             reply = delivery.reply
             line["down_bytes"][reply.site], line["up_bytes"][reply.site] = delivery.down_bytes, delivery.up_bytes
             template = self.method.aggregator.cut(self.template, reply.site)
-            reason = refusal(reply, line["round"], template, self.method.extras_up)
+            reason = refusal(reply, line["round"], template, self.method.extras_up, self.method.reports)
             if reason or not isinstance(reply, Update):
                 line["failed"][reply.site] = reason
                 continue

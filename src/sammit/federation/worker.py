@@ -10,7 +10,7 @@ from torch import nn
 
 from sammit.config import Experiment
 from sammit.errors import UserError
-from sammit.federation.guard import check_declared
+from sammit.federation.guard import check_declared, check_reported
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.pictures import CasePictures
 from sammit.federation.scoring import SiteScores, Use
@@ -83,6 +83,7 @@ class Worker:
         outcome = self.method.train(work)
         shared, personal = self.method.split(work)
         check_declared(outcome.extras, self.method.extras_up, "an update")
+        check_reported(outcome.metrics, self.method.reports)
         self.memory.stage(self._private(outcome, personal), order.round, order.fingerprint)
         samples = self.site.samples("train")
         sent = self.method.aggregator.cut(shared, self.site.name)

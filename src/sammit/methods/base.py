@@ -104,7 +104,7 @@ class Outcome:
     Attributes:
         private: the site's new private state; personal tensors are added by the worker.
         extras: declared in `extras_up`.
-        metrics: numbers for the log; "loss" and "steps" at least.
+        metrics: numbers for the log, declared in `reports`; "loss" and "steps" at least.
     """
 
     private: State
@@ -129,6 +129,10 @@ class Method:
     unseen: ClassVar[tuple[Judged, ...]] = ("global",)  # judged at a site that takes no part; the first is reported
     unseen_rule: ClassVar[str] = "the global model"
     decides: ClassVar[tuple[str, ...]] = ()  # keys of the experiment that `plan` sets, whatever the recipe says
+    reports: ClassVar[Mapping[str, str]] = {  # the numbers of an update and what for; a site sends no other
+        "loss": "mean of what training minimised over the round's steps",
+        "steps": "optimiser steps that the site took",
+    }
     surveyed: ClassVar[tuple[Declared, ...]] = ()
     extras_up: ClassVar[tuple[Declared, ...]] = ()
     extras_down: ClassVar[tuple[Declared, ...]] = ()

@@ -17,7 +17,7 @@ linearly over the first tenth of the rounds and falls with a cosine to a fifth o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import cos, pi
 from typing import ClassVar, Literal
@@ -79,6 +79,11 @@ class Method(base.Method):
     reported: ClassVar[Which] = "personal"
     unseen: ClassVar[tuple[Judged, ...]] = ("global", "experts")
     unseen_rule: ClassVar[str] = "the shared part only, experts bypassed; beside it with the mean of the sites' experts"
+    reports: ClassVar[Mapping[str, str]] = {
+        **base.Method.reports,
+        "global_loss": "mean objective of the global stage",
+        "local_loss": "mean objective of the local stage",
+    }
     site_state: ClassVar[tuple[Declared, ...]] = (
         Declared("optimiser.", None, "float32", "the experts' moments; the shared part's where they are kept"),
         Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher"),
