@@ -116,7 +116,7 @@ def test_values_at_the_edge_are_taken(table: dict[str, Any]) -> None:
         ({"model": {"adaptor": ["lora"]}}, "unknown key 'model.adaptor': did you mean 'adapter'?"),
         (
             {"evaluation": {"zzz": 1}},
-            "unknown key 'evaluation.zzz': known: every, protocol, scored, selection, tolerance, unseen",
+            "unknown key 'evaluation.zzz': known: cross_site, every, protocol, scored, selection, tolerance, unseen",
         ),
     ],
 )

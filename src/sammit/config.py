@@ -155,6 +155,7 @@ class EvaluationConfig:
     selection: Literal["best", "last"] = "best"  # best: highest mean validation Dice over the source sites
     every: int = 1  # rounds between validations
     scored: Literal["test", "val"] = "test"  # whom the final scores are of; val: a search that leaves test alone
+    cross_site: bool = False  # simulated runs: each site's own model is scored at every other site too (Dice)
     tolerance: float = 2.0  # of the normalised surface Dice, in mm; in pixels where spacing is unknown
 
     def check(self) -> None:
