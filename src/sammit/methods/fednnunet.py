@@ -74,11 +74,12 @@ class Options:
 class Method(base.Method):
     """Survey, plan and a site's round are nnU-Net's; the average is FedAvg's."""
 
+    options: Options
     surveyed = tuple(Declared(name, *form) for name, form in fingerprints.FORM.items())
     decides = (f"model.options.{NAME}", "training.batch_size", *(f"training.{key}" for key in TRAINING))
 
     def __init__(self, options: Options | None = None) -> None:
-        self.options: Options = options or Options()
+        super().__init__(options or Options())
         if self.options.gpu_memory_gb <= 0 or self.options.patch < 0:
             raise UserError("method.gpu_memory_gb and patch: must be above 0, and 0 or more")
         self._run = uuid4().hex  # nnU-Net's process may serve several runs, one after another
