@@ -15,7 +15,7 @@ from sammit.files import write_atomically
 from sammit.geometry import View
 from sammit.learning.inference import segment
 from sammit.randomness import key_to_seed
-from sammit.vocabulary import Loaded, Part, SiteData
+from sammit.vocabulary import Loaded, SiteData
 
 PICTURE = 480  # longest side of a stored picture, pixels
 
@@ -23,21 +23,20 @@ PICTURE = 480  # longest side of a stored picture, pixels
 class CasePictures:
     """Pictures of a few cases of one site, with a mask for each of its models."""
 
-    def __init__(self, site: SiteData, view: View, device: str, dice: dict[str, float], part: Part = "test") -> None:
+    def __init__(self, site: SiteData, view: View, device: str, dice: dict[str, float]) -> None:
         """
         Args:
             site: whose cases.
             view, device: as for scoring.
             dice: of the reported model, for each case's name; it decides which cases are shown.
-            part: which of its cases were scored.
         """
-        self.site, self.view, self.device, self.part = site, view, device, part
+        self.site, self.view, self.device = site, view, device
         self.chosen = _chosen(dice)
         self.pictures: dict[str, dict[str, Any]] = {}
 
     def add(self, which: str, model: nn.Module, dice: dict[str, float]) -> None:
         """The masks of one model; `dice` is what the rows say of it, by case."""
-        cases = {case.name: case for case in self.site.cases(self.part)}
+        cases = {case.name: case for case in self.site.cases("test")}
         for rank, name in self.chosen.items():
             loaded = self.site.load(cases[name])
             found = segment(model, loaded.image, self.view, self.device, loaded.spacing)

@@ -18,7 +18,7 @@ from sammit.geometry import View
 from sammit.learning.evaluate import Scorer
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
 from sammit.methods.state import WeightedMean, first_not_finite, put, take, with_prefix
-from sammit.vocabulary import Done, Judgement, Order, Part, Reply, SiteData, State, Update
+from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
 @dataclass
@@ -119,12 +119,16 @@ class Worker:
         return private
 
     def _evaluate(self, order: Order) -> Judgement:
-        """Score this site's cases; rows, pictures and router use of the final scores stay in the site's folder."""
+        """Score this site's cases; rows, pictures and router use of the final scores stay in the site's folder.
+
+        Validation chooses by Dice alone: distances and pictures are of test cases only.
+        """
         final = order.kind == "score"
+        tested = final and order.part == "test"
         private = self.memory.final() if final else self.memory.committed()[0]
         uses = {which: self._uses(which, order.tensors, private) for which in self._judged()}
         e = self.experiment
-        scores = SiteScores(self.site, Scorer(e.evaluation, self.view, e.training.device, distances=final))
+        scores = SiteScores(self.site, Scorer(e.evaluation, self.view, e.training.device, distances=tested))
         try:
             for which, ways in uses.items():
                 if which == "sources":
@@ -133,16 +137,17 @@ class Worker:
                     scores.add(which, ways[0](), order.part)
             if final:
                 scores.write(self.memory.folder)
-                self._picture(scores, uses, order.part)
+            if tested:
+                self._picture(scores, uses)
         finally:
             self.method.use(self.backbone.model, self.method.judged[-1])
         return Judgement(self.site.name, order.round, order.part, scores.dice())
 
-    def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]], part: Part) -> None:
+    def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]]) -> None:
         """Pictures with a mask of each judged model; of several source models, that of the first."""
         by_case = {which: scores.by_case(which) for which in uses}
         reported = self.method.reported if self.method.reported in uses else next(iter(uses))
-        pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported], part)
+        pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported])
         for which, ways in uses.items():
             pictures.add(which, ways[0](), by_case[which])
         pictures.write(self.memory.folder)
