@@ -14,16 +14,19 @@ from torch import nn
 from sammit.methods.state import (
     WeightedMean,
     copied,
+    difference,
     fingerprint,
     first_not_finite,
     has_component,
     put,
     select,
     set_active,
+    set_weight,
     squared_norm,
     take,
     with_prefix,
     without_prefix,
+    zeros,
 )
 from sammit.vocabulary import State
 
@@ -182,6 +185,23 @@ def test_adapters_leave_the_path_by_their_whole_name() -> None:
     assert state == {"mixture": False, "mixtures": True, "body.mixture": False}
     set_active(model, "mixture", True)
     assert model["mixture"].active
+
+
+def test_adapters_are_weighed_by_their_whole_name() -> None:
+    class Part(nn.Module):
+        active, weight = True, 1.0
+
+    model = nn.ModuleDict({"lora": Part(), "own_lora": Part(), "linear": nn.Linear(1, 1)})
+    set_weight(model, "own_lora", 0.5)
+    set_weight(model, "linear", 0.5)  # no adapter: its weight is a tensor
+    assert [model["lora"].weight, model["own_lora"].weight] == [1.0, 0.5]
+    assert isinstance(model["linear"].weight, nn.Parameter)
+
+
+def test_a_difference_and_zeros_by_hand() -> None:
+    found = difference({"a": torch.tensor([3.0, 4.0])}, {"a": torch.tensor([1.0, 5.0]), "b": torch.tensor(1.0)})
+    assert found.keys() == {"a"} and found["a"].tolist() == [2.0, -1.0]
+    assert zeros({"a": torch.ones(2, dtype=torch.float64)})["a"].tolist() == [0.0, 0.0]
 
 
 def test_a_squared_norm_by_hand() -> None:

@@ -100,6 +100,23 @@ def set_active(model: nn.Module, component: str, active: bool) -> None:
             module.active = active
 
 
+def set_weight(model: nn.Module, component: str, weight: float) -> None:
+    """Multiply what the adapters named `component` add by `weight`."""
+    for name, module in model.named_modules():
+        if name.rpartition(".")[2] == component and hasattr(module, "active"):
+            module.weight = weight
+
+
+def difference(first: State, second: State) -> State:
+    """first - second, name by name; names are those of `first`."""
+    return {name: tensor - second[name] for name, tensor in first.items()}
+
+
+def zeros(state: State) -> State:
+    """Zeros in the shapes and types of a state."""
+    return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
+
+
 def squared_norm(state: State) -> Tensor:
     """Sum of squares over all tensors, a scalar."""
     return torch.stack([tensor.square().sum() for tensor in state.values()]).sum()
