@@ -6,12 +6,11 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from sammit import plugins
 from sammit.config import ModelConfig
 from sammit.errors import UserError
+from sammit.models.attach import attach
 from sammit.models.sizes import MODELS, SIZES, Planned, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
-from sammit.toml import build
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
 
     Network = PromptFreeSam | ResidualUNet | Nnunet
     """What is trained, sent and used: (B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
-
-OWN = "own_"
-"""An adapter's name with this before it is another one of its kind, which a site may keep to itself."""
 
 __all__ = ["MODELS", "SIZES", "Size", "build_model", "set_trainable", "size_named"]
 
@@ -85,7 +81,7 @@ def _segment_anything(size: Size, config: ModelConfig, image_size: int, structur
     if stride > size.patch // 4:
         raise UserError(f"model.output_stride: at most {size.patch // 4} for {config.name}, SAM's own step")
     model = _assemble(size, config, image_size, structures, stride)
-    _attach(model, config)
+    attach(model, config)
     weights.load_into(model, config)
     return model
 
@@ -131,18 +127,6 @@ def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
         num_multimask_outputs=max(4, structures) - 1,
     )
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
-
-
-def _attach(model: PromptFreeSam, config: ModelConfig) -> None:
-    """Put each adapter of the recipe into every block; "own_lora" is a second "lora" under that name."""
-    unused = set(config.options) - set(config.adapter)
-    if unused:
-        raise UserError(f"[model.{min(unused)}]: no such adapter in model.adapter = {list(config.adapter)}")
-    for name in config.adapter:
-        module = plugins.load("adapters", name.removeprefix(OWN))
-        options = build(module.Options, config.options.get(name, {}), f"model.{name}")
-        for block in model.vision_encoder.blocks:
-            block.adapters[name] = module.Adapter(model.vision_encoder.width, options)
 
 
 _ADAPTER = re.compile(r"(^|\.)adapters\.")

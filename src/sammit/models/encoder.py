@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 
-from sammit.models.adapters.base import BlockAdapter
+from sammit.models.adapters.base import with_adapters
 
 
 class Block(nn.Module):
@@ -34,18 +34,12 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D)."""
-        attended = self._attend(self.layer_norm1(tokens))
-        tokens = tokens + self._with("after_attention", attended, attended)
+        normed = self.layer_norm1(tokens)
+        attended = self._attend(normed)
+        adapted = with_adapters(self.adapters, "after_attention", attended, attended)
+        tokens = tokens + with_adapters(self.adapters, "beside_attention", normed, adapted)
         normed = self.layer_norm2(tokens)
-        return tokens + self._with("beside_mlp", normed, self.mlp(normed))
-
-    def _with(self, hook: str, given: Tensor, base: Tensor) -> Tensor:
-        """`base` plus what each active adapter's hook makes of `given`."""
-        for adapter in self.adapters.values():
-            if isinstance(adapter, BlockAdapter) and adapter.active:
-                extra = getattr(adapter, hook)(given)
-                base = base if extra is None else base + extra
-        return base
+        return tokens + with_adapters(self.adapters, "beside_mlp", normed, self.mlp(normed))
 
     def _attend(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D), in windows where the block has them.
@@ -62,7 +56,7 @@ class Block(nn.Module):
         """(B, h, w, D) -> (B, h, w, D), all tokens of a row of the batch among themselves."""
         batch, height, width, _ = tokens.shape
         heads = self.attn.num_attention_heads
-        qkv = self._with("to_qkv", tokens, self.attn.qkv(tokens))
+        qkv = with_adapters(self.adapters, "to_qkv", tokens, self.attn.qkv(tokens))
         q, k, v = qkv.reshape(batch, height * width, 3, heads, -1).permute(2, 0, 3, 1, 4)
         if self.attn.use_rel_pos:
             mixed = _folded_attention(q, k, v, self.attn.rel_pos_h, self.attn.rel_pos_w, (height, width))

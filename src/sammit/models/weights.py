@@ -111,10 +111,11 @@ def _load(model: PromptFreeSam, tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _part(name: str) -> str:
-    """What a tensor belongs to: "base", "detail", "mixer" or "adapters.NAME"; a part is loaded whole or not at all."""
-    if adapter := layouts.adapter_of(name):
-        return f"adapters.{adapter}"
+    """What a tensor belongs to: "base", "detail", "mixer" or an adapter of encoder or decoder, such as
+    "vision_encoder.adapters.lora"; a part is loaded whole or not at all."""
     first = name.partition(".")[0]
+    if adapter := layouts.adapter_of(name):
+        return f"{first}.adapters.{adapter}"
     return first if first in ("detail", "mixer") else "base"
 
 

@@ -1,18 +1,48 @@
-"""What an adapter may add inside a block of the encoder."""
+"""What an adapter may add inside a block of the encoder, or inside an attention of the decoder."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 
-class BlockAdapter(nn.Module):
-    """Three places to add something; a hook that returns None adds nothing.
+@dataclass(frozen=True)
+class Place:
+    """Where a block stands in the encoder.
+
+    Attributes:
+        index: 0 for the first.
+        count: blocks of the encoder.
+        windowed: whether its attention is within windows.
+    """
+
+    index: int
+    count: int
+    windowed: bool
+
+
+class Adapter(nn.Module):
+    """Something trained beside frozen layers.
 
     Attributes:
         active: False takes the adapter out of the path without touching its tensors.
+        weight: of what it adds; a method that mixes adapters sets it.
     """
 
     active: bool = True
+    weight: float = 1.0
+
+
+class BlockAdapter(Adapter):
+    """Four places in a block of the encoder to add something; a hook that returns None adds nothing."""
+
+    @classmethod
+    def belongs(cls, options: Any, place: Place) -> bool:
+        """Whether a block gets this adapter under its options; every block by default."""
+        return True
 
     def to_qkv(self, tokens: Tensor) -> Tensor | None:
         """(..., D) normalised tokens -> (..., 3 D), added to the output of the fused qkv layer."""
@@ -22,6 +52,31 @@ class BlockAdapter(nn.Module):
         """(..., D) attention output -> (..., D), added to it before the residual sum."""
         return None
 
-    def beside_mlp(self, tokens: Tensor) -> Tensor | None:
-        """(..., D) normalised tokens -> (..., D), added to the MLP's output."""
+    def beside_attention(self, tokens: Tensor) -> Tensor | None:
+        """(..., D) tokens that attention is given, normalised -> (..., D), added to the attention's output."""
         return None
+
+    def beside_mlp(self, tokens: Tensor) -> Tensor | None:
+        """(..., D) tokens that the MLP is given, normalised -> (..., D), added to the MLP's output."""
+        return None
+
+
+class AttentionAdapter(Adapter):
+    """Two places in an attention of the decoder to add something; X its width, I that of its heads together."""
+
+    def to_q(self, tokens: Tensor) -> Tensor | None:
+        """(..., X) what queries are made of -> (..., I), added to the queries."""
+        return None
+
+    def to_v(self, tokens: Tensor) -> Tensor | None:
+        """(..., X) what values are made of -> (..., I), added to the values."""
+        return None
+
+
+def with_adapters(adapters: nn.ModuleDict, hook: str, given: Tensor, base: Tensor) -> Tensor:
+    """`base` plus what the hook of each active adapter makes of `given`, times the adapter's weight."""
+    for adapter in adapters.values():
+        if isinstance(adapter, Adapter) and adapter.active:
+            extra = getattr(adapter, hook)(given)
+            base = base if extra is None else torch.add(base, extra, alpha=adapter.weight)
+    return base

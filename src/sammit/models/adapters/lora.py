@@ -9,13 +9,13 @@ equals the base model at the start.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sammit.errors import UserError
 from sammit.models.adapters.base import BlockAdapter
+from sammit.models.adapters.factors import factors
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,11 @@ class Adapter(BlockAdapter):
         if not 1 <= options.rank <= width:
             raise UserError(f"model.lora.rank: must be between 1 and {width}, the model's width")
         self.scale = (options.alpha or options.rank) / options.rank
-        self.q_down, self.q_up = _factors(width, options.rank)
-        self.v_down, self.v_up = _factors(width, options.rank)
+        self.q_down, self.q_up = factors(width, width, options.rank)
+        self.v_down, self.v_up = factors(width, width, options.rank)
 
     def to_qkv(self, tokens: Tensor) -> Tensor:
         """(..., D) -> (..., 3 D); the middle third, k, is zero."""
         q = self.q_up(self.q_down(tokens)) * self.scale
         v = self.v_up(self.v_down(tokens)) * self.scale
         return torch.cat([q, torch.zeros_like(q), v], dim=-1)
-
-
-def _factors(width: int, rank: int) -> tuple[nn.Linear, nn.Linear]:
-    down, up = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
-    nn.init.kaiming_uniform_(down.weight, a=sqrt(5))
-    nn.init.zeros_(up.weight)
-    return down, up

@@ -1,9 +1,12 @@
-"""Localised mixture of experts beside the MLP: the part of pFedSAM that never leaves a site.
+"""Localised mixture of experts in the encoder's blocks: the part of pFedSAM that never leaves a site.
 
 pFedSAM (2509.15638) says that its mixture is local; where it sits and what an expert is are this reconstruction's
 choice, after MixLoRA (2404.15159):
 
     x = y + MLP(u) + s sum_e g_e(u) U_e GELU(D_e u),     g(u) = softmax((W_g u + b_g) / tau)  for each token
+
+With `expert = "low_rank"` an expert is U_e D_e u, without GELU; with `beside = "attention"` the sum stands beside the
+attention instead, y = x + attention(u) + s sum_e ..., u then the attention's own normalised input.
 
 U_e starts at zero, so that the mixture changes nothing at first; the D_e differ, which breaks the symmetry. With
 `top_k` only the k largest gates are kept and renormalised, and the balance loss of Switch (2101.03961),
@@ -13,12 +16,15 @@ E sum_e f_e P_e, is offered in `balance`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from sammit.errors import UserError
-from sammit.models.adapters.base import BlockAdapter
+from sammit.models.adapters.base import BlockAdapter, Place
+
+Blocks = Literal["all", "last_half", "every_other", "global"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,10 @@ class Options:
     """`[model.mixture]`."""
 
     experts: int = 4  # E
-    width: int = 8  # hidden width of an expert
+    width: int = 8  # hidden width of an expert, the rank of a low-rank one
+    expert: Literal["bottleneck", "low_rank"] = "bottleneck"  # with GELU between its two matrices, or their product
+    beside: Literal["mlp", "attention"] = "mlp"
+    blocks: Blocks = "all"  # which have experts; every_other: the second, the fourth, ...; global: without windows
     scale: float = 1.0  # s
     temperature: float = 1.0  # tau
     top_k: int = 0  # 0: dense
@@ -56,6 +65,17 @@ class Adapter(BlockAdapter):
         self.balance: Tensor | None = None
         self.reset_load()
 
+    @classmethod
+    def belongs(cls, options: Options, place: Place) -> bool:
+        """Whether a block is one of `options.blocks`."""
+        chosen = {
+            "all": True,
+            "last_half": 2 * place.index >= place.count,
+            "every_other": place.index % 2 == 1,
+            "global": not place.windowed,
+        }
+        return chosen[options.blocks]
+
     def __getstate__(self) -> dict[str, object]:
         """Without the last pass's graph, which a copy of the model cannot take along."""
         return {**self.__dict__, "balance": None}
@@ -78,18 +98,28 @@ class Adapter(BlockAdapter):
             self.balance = _switch_balance(dense, sparse)
             return sparse
 
-    def beside_mlp(self, tokens: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
+    def beside_mlp(self, tokens: Tensor) -> Tensor | None:
+        """(..., D) -> (..., D) where the experts are beside the MLP."""
+        return self.mixed(tokens) if self.options.beside == "mlp" else None
+
+    def beside_attention(self, tokens: Tensor) -> Tensor | None:
+        """(..., D) -> (..., D) where they are beside the attention."""
+        return self.mixed(tokens) if self.options.beside == "attention" else None
+
+    def mixed(self, tokens: Tensor) -> Tensor:
+        """(..., D) -> (..., D), s times what the experts make of each token, weighted by its gates."""
         gates = self.gates(tokens)
         if not self.training:
             self.load = self.load + gates.detach().flatten(0, -2).mean(0).cpu()
             self.passes += 1
         experts, width, _ = self.down.shape
-        hidden = nn.functional.gelu(tokens @ self.down.flatten(0, 1).T)
+        hidden = tokens @ self.down.flatten(0, 1).T
+        if self.options.expert == "bottleneck":
+            hidden = nn.functional.gelu(hidden)
         hidden = hidden.reshape(*hidden.shape[:-1], experts, width)
         weighted = (hidden * gates.unsqueeze(-1).to(hidden.dtype)).flatten(-2)
-        mixed: Tensor = weighted @ self.up.permute(0, 2, 1).flatten(0, 1)
-        return mixed * self.options.scale
+        total: Tensor = weighted @ self.up.permute(0, 2, 1).flatten(0, 1)
+        return total * self.options.scale
 
 
 def _switch_balance(dense: Tensor, sparse: Tensor) -> Tensor:

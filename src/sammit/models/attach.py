@@ -1,0 +1,45 @@
+"""Adapters into a network: which of them, under which names, in which blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sammit import plugins
+from sammit.config import ModelConfig
+from sammit.errors import UserError
+from sammit.toml import build
+
+if TYPE_CHECKING:
+    from sammit.models.sam import PromptFreeSam
+
+OWN = "own_"
+"""An adapter's name with this before it is another one of its kind, which a site may keep to itself."""
+
+DECODER = "decoder_"
+"""The file of an adapter of the decoder begins with this; its tensors are named as those of the encoder's."""
+
+
+def attach(model: PromptFreeSam, config: ModelConfig) -> None:
+    """Put each adapter of the recipe where it belongs; "own_lora" is a second "lora" under that name.
+
+    Raises:
+        UserError: an unknown adapter, options of one that is not there, or a wrong option.
+    """
+    from sammit.models.adapters.base import AttentionAdapter, Place
+    from sammit.models.decoder import adaptable_attentions
+
+    unused = set(config.options) - set(config.adapter)
+    if unused:
+        raise UserError(f"[model.{min(unused)}]: no such adapter in model.adapter = {list(config.adapter)}")
+    encoder, transformer = model.vision_encoder, model.mask_decoder.transformer
+    for name in config.adapter:
+        module = plugins.load("adapters", name.removeprefix(OWN))
+        options = build(module.Options, config.options.get(name, {}), f"model.{name}")
+        if issubclass(module.Adapter, AttentionAdapter):
+            for attention in adaptable_attentions(transformer):
+                adapter = module.Adapter(attention.width, attention.inner, options)
+                attention.adapters[name.replace(DECODER, "")] = adapter
+            continue
+        for index, block in enumerate(encoder.blocks):
+            if module.Adapter.belongs(options, Place(index, len(encoder.blocks), bool(block.window))):
+                block.adapters[name] = module.Adapter(encoder.width, options)
