@@ -10,7 +10,7 @@ import pytest
 import tiny
 from sammit import demo
 from sammit.errors import UserError
-from sammit.methods.pfedsam import global_steps
+from sammit.methods.stages import first_steps
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_every_method_takes_as_many_steps(tmp_path: Path) -> None:
     for name in demo.METHODS:
         what = demo.demo_experiment(name, tmp_path, 0)
         options, steps = what.method.options, what.training.local_steps
-        local = steps - global_steps(steps, options.get("global_share", 1.0))
+        local = steps - first_steps(steps, options.get("global_share", 1.0))
         taken.add(steps * what.training.rounds + local * options.get("final_local_epochs", 0))
     assert len(taken) == 1
 

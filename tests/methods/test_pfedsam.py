@@ -18,7 +18,8 @@ from sammit.errors import UserError
 from sammit.federation.messages import encode
 from sammit.learning.losses import distillation_loss
 from sammit.methods.base import Outcome, Server
-from sammit.methods.pfedsam import Method, Options, global_steps, kd_weight
+from sammit.methods.pfedsam import Method, Options, kd_weight
+from sammit.methods.stages import first_steps
 from sammit.methods.state import fingerprint, put, take, with_prefix, without_prefix
 from sammit.randomness import key_to_seed
 from sammit.vocabulary import Order, State, Update
@@ -206,34 +207,9 @@ def test_a_round_takes_the_rounds_steps(order: str, share: float, steps: int) ->
     private = with_prefix("personal", personal)
     found = after(b, shared=shared, private=private, training=training)
     assert found[2].metrics["steps"] == steps
-    first = global_steps(steps, share)
+    first = first_steps(steps, share)
     assert equal(found[0], shared) == (first == 0)
     assert equal(found[1], personal) == (first == steps)
-
-
-@pytest.mark.parametrize(
-    ("steps", "share", "expected"),
-    [
-        (30, 0.5, 15),
-        (5, 0.5, 3),
-        (5, 0.4, 2),
-        (1, 0.5, 1),
-        (1, 0.4, 0),
-        (9, 0.0, 0),
-        (9, 1.0, 9),
-        (9, 0.01, 1),
-        (9, 0.99, 8),
-    ],
-)
-def test_global_steps_by_hand(steps: int, share: float, expected: int) -> None:
-    """Half rounded up; where there are two steps, no stage with a share goes without."""
-    assert global_steps(steps, share) == expected
-
-
-@given(st.integers(1, 1000), st.floats(0, 1))
-def test_global_steps_are_near_the_share(steps: int, share: float) -> None:
-    assert 0 <= global_steps(steps, share) <= steps
-    assert abs(global_steps(steps, share) - steps * share) <= 1
 
 
 def test_moments_of_the_experts_are_kept_and_of_the_shared_part_not() -> None:

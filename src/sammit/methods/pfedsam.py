@@ -1,73 +1,68 @@
 """pFedSAM: a shared low-rank part, a local mixture of experts, and distillation between the two.
 
 Wang et al., 2509.15638. The body of the paper was not available when this was written: this is a reconstruction from
-its abstract. Every choice the abstract leaves open is an option below; none of its numbers is claimed.
+its abstract. Every choice the abstract leaves open is an option below, in `pfedsam_objectives` (what the stages
+minimise) or of the mixture itself; none of its numbers is claimed.
 
 phi: what travels (low-rank factors and decoder; with `shared = "full"` the whole network). psi_k: the experts of site
 k, which never leave it. One round at site k, E the share of steps given to each stage:
 
     receive phi^t
     global stage   phi_k <- argmin L_seg(f(x; phi)),                              experts bypassed
-    local stage    psi_k <- argmin L_seg(f(x; phi_k, psi)) + lambda(t) KD + beta L_balance,     phi_k frozen
+    local stage    psi_k <- argmin L_seg(f(x; phi_k, psi)) + lambda(t) KD + beta L_balance + gamma L_orth,  phi_k frozen
     send phi_k, n_k;      server: phi^{t+1} = sum_k (n_k / n) phi_k
 
 KD is the tempered Bernoulli divergence from the teacher's logits (learning.losses.distillation_loss). lambda rises
-linearly over the first tenth of the rounds and falls with a cosine to a fifth of itself.
+linearly over the first tenth of the rounds and falls with a cosine to a fifth of itself. With `kd_direction = "mutual"`
+and `stage_order = "interleaved"` both teach on each batch, as in FedDAT (2308.12305).
+
+`decoder = "lora"` trains and sends low-rank factors on q and v of the decoder's attentions (adapter "decoder_lora")
+and its head, that is the hypernetworks and what refines or mixes their maps; all else of the decoder is as it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import cos, pi
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
-from torch.func import functional_call
 
 from sammit.errors import UserError
 from sammit.learning.loop import Trainer, fit
-from sammit.learning.losses import distillation_loss
 from sammit.methods import base
 from sammit.methods.base import Judged, Outcome, Train, Which, Work
-from sammit.methods.state import copied, has_component, set_active, squared_norm, take, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, State
+from sammit.methods.pfedsam_objectives import EXPERTS, Objectives, Terms
+from sammit.methods.stages import first_steps
+from sammit.methods.state import copied, has_component, set_active, with_prefix, without_prefix
+from sammit.vocabulary import Declared, State, is_adapter
 
 PAPER = "Wang et al. 2025 (2509.15638), a reconstruction from its abstract"
 TRAVELS = "low-rank factors and mask decoder (shared = lora), or the whole network (shared = full)"
 STAYS = "the mixture of experts with its router, and their optimiser's moments"
 
-EXPERTS = "mixture"
+HEAD = ("output_hypernetworks_mlps", "mixer", "detail")
+"""Components of the names of the decoder's head."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """`[method]` of pfedsam."""
+class Options(Terms):
+    """`[method]` of pfedsam, beside the terms' weights."""
 
     shared: Literal["lora", "full"] = "lora"  # full: the encoder is trained and travels too
-    decoder: Literal["full", "frozen", "local"] = "full"  # trained and sent, kept as it is, or trained and kept
+    decoder: Literal["full", "lora", "frozen", "local"] = "full"  # trained and sent, whole or low-rank; or kept
     global_share: float = 0.5  # share of a round's steps in the global stage; both get one where there are two
     stage_order: Literal["global_local", "local_global", "interleaved"] = "global_local"
     global_stage_moe: Literal["bypass", "frozen_in_path"] = "bypass"
-    kd_direction: Literal["global_to_local", "local_to_global", "mutual", "none"] = "global_to_local"
     kd_teacher: Literal["received", "trained", "ema"] = "received"  # phi^t, phi_k after its stage, or its average
-    kd_weight: float = 0.5  # lambda
-    kd_temperature: float = 2.0  # T
     ema_decay: float = 0.9  # of the "ema" teacher, a round
-    balance_weight: float = 0.01  # beta, for sparse routing
-    prox_weight: float = 0.0  # mu / 2 ||phi - phi^t||^2 in the global stage
     final_local_epochs: float = 1.0  # local stage after the last aggregation, in rounds' worth of local steps; 0: none
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
+        super().check()
         if not 0 <= self.global_share <= 1:
             raise UserError("method.global_share: must be between 0 and 1")
-        weights = (self.kd_weight, self.balance_weight, self.prox_weight)
-        if not self.kd_temperature > 0 or not all(weight >= 0 for weight in weights):
-            raise UserError(
-                "method: kd_temperature must be above 0, kd_weight, balance_weight and prox_weight not below"
-            )
         if not self.final_local_epochs >= 0 or not 0 <= self.ema_decay < 1:
             raise UserError("method: final_local_epochs must not be below 0, ema_decay must be in [0, 1)")
 
@@ -84,10 +79,6 @@ class Method(base.Method):
         "global_loss": "mean objective of the global stage",
         "local_loss": "mean objective of the local stage",
     }
-    site_state: ClassVar[tuple[Declared, ...]] = (
-        Declared("optimiser.", None, "float32", "the experts' moments; the shared part's where they are kept"),
-        Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher"),
-    )
     options: Options
 
     def __init__(self, options: Options | None = None) -> None:
@@ -99,9 +90,24 @@ class Method(base.Method):
         """`shared = "full"` trains the encoder as well."""
         return "all" if self.options.shared == "full" else "adapters"
 
+    @property
+    def adapters(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The decoder's factors, and both of what is to be orthogonal, where the options speak of them."""
+        both = ("lora", EXPERTS) if self.options.orth_weight else ()
+        return (*both, "decoder_lora") if self.options.decoder == "lora" else both
+
+    @property
+    def site_state(self) -> tuple[Declared, ...]:  # type: ignore[override]
+        """Moments, and the "ema" teacher if that is chosen."""
+        moments = Declared("optimiser.", None, "float32", "the experts' moments; the shared part's where they are kept")
+        ema = Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher")
+        return (moments, ema) if self.options.kd_teacher == "ema" else (moments,)
+
     def trains(self, name: str) -> bool:
-        """Everything live, but not a frozen decoder."""
-        return self.options.decoder != "frozen" or not _is_decoder(name)
+        """Everything live; of a low-rank decoder its factors and head, of a frozen one nothing."""
+        if not _is_decoder(name) or self.options.decoder in ("full", "local"):
+            return True
+        return self.options.decoder == "lora" and (is_adapter(name) or any(has_component(name, c) for c in HEAD))
 
     def shares(self, name: str) -> bool:
         """All but the experts; the decoder stays too where it is local."""
@@ -128,19 +134,23 @@ class Method(base.Method):
         """Global and local stage in the order of the options; both stages together take the round's steps."""
         received = copied(work.order.tensors)
         ema = self._ema(work, received)
-        teacher = self._teacher(received, ema)
-        shared_steps = global_steps(work.steps, self.options.global_share)
+        objectives = Objectives(self, self.options, work)
+        outer = objectives.shared(received, "global" if self.options.global_stage_moe == "bypass" else "personal")
+        inner = objectives.personal(self._teacher(received, ema))
+        shared_steps = first_steps(work.steps, self.options.global_share)
         shared = self._trainer(work, "global", shared_steps)
         local = self._trainer(work, "local", work.steps - shared_steps)
-        stages = {
-            "global": lambda: fit(shared, work.batches(shared.steps, "global"), self._global_objective(work, received)),
-            "local": lambda: fit(local, work.batches(local.steps, "local"), self._local_objective(work, teacher)),
-        }
         if self.options.stage_order == "interleaved":
-            self._interleave(work, shared, local, received, teacher)
+            for index, batch in enumerate(work.batches(max(shared.steps, local.steps), "interleaved")):
+                if index < shared.steps:
+                    shared.step(batch, outer)
+                if index < local.steps:
+                    local.step(batch, inner)
         else:
+            stages = {"global": (shared, outer), "local": (local, inner)}
             for stage in self.options.stage_order.split("_"):
-                stages[stage]()
+                trainer, objective = stages[stage]
+                fit(trainer, work.batches(trainer.steps, stage), objective)
         self.use(work.model, "personal")
         moments = local.optimiser_state()
         if work.training.optimiser_state == "keep":
@@ -159,15 +169,16 @@ class Method(base.Method):
 
         It has the schedule of a whole run to itself: the rounds' own has come to an end by then.
         """
-        local = work.steps - global_steps(work.steps, self.options.global_share)
+        local = work.steps - first_steps(work.steps, self.options.global_share)
         steps = round(local * self.options.final_local_epochs)
         if not steps:
             return None
         last = replace(work, training=replace(work.training, rounds=1), order=replace(work.order, round=0))
         trainer = self._trainer(last, "local", steps)
         received = copied(work.order.tensors)
+        objectives = Objectives(self, self.options, work)
         teacher = self._teacher(received, self._ema(work, received))
-        fit(trainer, work.batches(steps, "final"), self._local_objective(work, teacher))
+        fit(trainer, work.batches(steps, "final"), objectives.personal(teacher))
         self.use(work.model, "personal")
         private = with_prefix("optimiser", trainer.optimiser_state())
         return Outcome(private, {}, {"loss": trainer.mean_loss, "steps": trainer.done})
@@ -181,63 +192,9 @@ class Method(base.Method):
         kept = without_prefix("optimiser", work.private) if stage == "local" else work.kept_moments()
         return work.trainer(names, steps, kept)
 
-    def _interleave(self, work: Work, shared: Trainer, local: Trainer, received: State, teacher: State | None) -> None:
-        """A step of each stage in turn, on the same batch while both last."""
-        outer, inner = self._global_objective(work, received), self._local_objective(work, teacher)
-        for index, batch in enumerate(work.batches(max(shared.steps, local.steps), "interleaved")):
-            if index < shared.steps:
-                shared.step(batch, outer)
-            if index < local.steps:
-                local.step(batch, inner)
-
-    def _global_objective(self, work: Work, received: State) -> Callable[[Batch], Tensor]:
-        """L_seg of the shared part; with the options, a pull to phi^t and to the personal model's masks."""
-        mine = take(work.model, self.personal_names(work.live))
-        path: Which = "global" if self.options.global_stage_moe == "bypass" else "personal"
-
-        def objective(batch: Batch) -> Tensor:
-            self.use(work.model, path)
-            logits = work.model(batch.images)
-            loss = self.segmentation(work, logits, batch)
-            if self.options.prox_weight:
-                own = dict(work.model.named_parameters())
-                moved = {name: own[name] - start.to(own[name]) for name, start in received.items()}
-                loss = loss + self.options.prox_weight / 2 * squared_norm(moved)
-            if self.options.kd_direction in ("local_to_global", "mutual"):
-                teacher = self._teach(work, received | mine, batch, "personal")
-                loss = loss + self._distil(work, logits, teacher, batch)
-            return loss
-
-        return objective
-
-    def _local_objective(self, work: Work, teacher: State | None) -> Callable[[Batch], Tensor]:
-        """L_seg of the personal model, distilled from the shared one, plus the routers' balance."""
-
-        def objective(batch: Batch) -> Tensor:
-            self.use(work.model, "personal")
-            logits = work.model(batch.images)
-            loss = self.segmentation(work, logits, batch) + self.options.balance_weight * _balance(work.model)
-            if self.options.kd_direction in ("global_to_local", "mutual"):
-                loss = loss + self._distil(work, logits, self._teach(work, teacher or {}, batch, "global"), batch)
-            return loss
-
-        return objective
-
-    def _teach(self, work: Work, state: State, batch: Batch, which: Which) -> Tensor:
-        """Logits of the model with `state` in place of its own tensors, without a gradient."""
-        self.use(work.model, which)
-        on_device = {name: tensor.to(batch.images.device) for name, tensor in state.items()}
-        with torch.no_grad():
-            logits: Tensor = functional_call(work.model, on_device, (batch.images,))
-        return logits
-
-    def _distil(self, work: Work, student: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        weight = kd_weight(self.options.kd_weight, work.order.round / max(1, work.training.rounds))
-        return weight * distillation_loss(student, teacher, batch.valid, self.options.kd_temperature)
-
-    def _teacher(self, received: State, ema: State) -> State | None:
-        """The shared tensors that teach the experts; None: those in the model, whatever they are by then."""
-        return {"received": received, "trained": None, "ema": ema}[self.options.kd_teacher]
+    def _teacher(self, received: State, ema: State) -> State:
+        """The shared tensors that teach the experts; empty: those in the model, whatever they are by then."""
+        return {"received": received, "trained": {}, "ema": ema}[self.options.kd_teacher]
 
     def _ema(self, work: Work, received: State) -> State:
         """The running average of the received shared tensors; empty unless it is the teacher."""
@@ -246,25 +203,6 @@ class Method(base.Method):
         before = without_prefix("ema", work.private) or received
         decay = self.options.ema_decay
         return {name: decay * before[name] + (1 - decay) * tensor for name, tensor in received.items()}
-
-
-def global_steps(steps: int, share: float) -> int:
-    """Steps of the global stage out of a round's: the share, half rounded up, and no stage with a share left empty."""
-    wanted = int(steps * share + 0.5)
-    return min(max(wanted, 1), steps - 1) if 0 < share < 1 and steps > 1 else wanted
-
-
-def kd_weight(peak: float, progress: float) -> float:
-    """lambda at `progress` in [0, 1): linear to `peak` over the first tenth, then a cosine to a fifth of it."""
-    if progress < 0.1:
-        return peak * (progress / 0.1)
-    return peak * (0.2 + 0.8 * 0.5 * (1 + cos(pi * (progress - 0.1) / 0.9)))
-
-
-def _balance(model: torch.nn.Module) -> Tensor:
-    """Sum of the routers' balance losses of the last forward pass; zero where routing is dense."""
-    losses = [b for m in model.modules() if isinstance(b := getattr(m, "balance", None), Tensor)]
-    return torch.stack(losses).sum() if losses else torch.zeros(())
 
 
 def _is_decoder(name: str) -> bool:
