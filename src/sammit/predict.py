@@ -65,7 +65,7 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
         raise UserError(f"{run}: the run is not finished; go on with it: sammit run RECIPE --out {run} --resume")
     reading = _reading(folder, site)
     experiment, method = folder.experiment, make_method(folder.experiment)
-    if not site and "global" not in method.judged:
+    if not site and "global" not in method.judging.models:
         known = ", ".join(folder.read_json("summary.json")["sites"])
         raise UserError(f"{run}: {experiment.method.name} has no global model; choose a site's with --site ({known})")
     structures = tuple(reading["structures"])

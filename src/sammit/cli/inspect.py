@@ -9,19 +9,19 @@ import typer
 
 
 def list_plugins(
-    kind: Literal["methods", "models", "datasets", "preparations", "adapters"] = typer.Argument(
+    kind: Literal["methods", "aggregators", "models", "datasets", "preparations", "adapters"] = typer.Argument(
         ..., help="What to list."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Methods, models, data layouts, published datasets or adapters, by name."""
+    """Methods, rules for low-rank factors, models, data layouts, published datasets or adapters, by name."""
     rows = _rows(kind)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
         typer.echo(f"{row['name']:<12} {row['summary']}")
-        for key in ("travels", "stays", "needs", "paper", "source", "licence"):
+        for key in ("travels", "stays", "exact", "needs", "paper", "source", "licence"):
             if key in row:
                 typer.echo(f"{'':<12}   {key}: {row[key]}")
 

@@ -50,13 +50,14 @@ def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, sel
     write_state(models / "last.safetensors", progress.server.shared, {"round": progress.round - 1, "base": base})
     for site in prepared.trainers:
         path = folder.site(site.name) / "final.safetensors"
-        if "personal" in prepared.method.judged and path.is_file():
-            personal = prepared.method.personal(read_state(path)[0], selected[1])
+        if "personal" in prepared.method.judging.models and path.is_file():
+            shared = prepared.method.aggregator.without_held(selected[1])
+            personal = prepared.method.personal(read_state(path)[0], shared)
             write_state(models / "sites" / f"{site.name}.safetensors", personal, {"base": base})
 
 
 def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float, peak: int) -> Facts:
-    experiment, method = prepared.experiment, prepared.method
+    experiment, judging = prepared.experiment, prepared.method.judging
     unseen = experiment.evaluation.unseen
     traffic = {
         f"{way}_bytes_per_site_round": _mean([n for row in progress.log for n in row[f"{way}_bytes"].values()])
@@ -71,8 +72,8 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
         experiment.seed,
         experiment.training.rounds,
         selected,
-        {site.name: method.unseen[0] if site.name in unseen else method.reported for site in tested(prepared)},
-        dict.fromkeys(unseen, method.unseen_rule),
+        {site.name: judging.unseen[0] if site.name in unseen else judging.reported for site in tested(prepared)},
+        dict.fromkeys(unseen, judging.unseen_rule),
         prepared.parameters(),
         {**traffic, "total_bytes": total},
         {"total": seconds, "per_round": seconds / max(1, progress.round)},

@@ -49,7 +49,7 @@ def told(prepared: Prepared) -> dict[str, Any]:
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
     data = {site.name: site.fingerprint() for site in prepared.sites}
-    notes = list(prepared.method.notes())
+    notes = [*prepared.method.notes(), *prepared.method.aggregator.notes()]
     return {"data": data, "base_weights": base_hash(prepared.backbone.model), "notes": notes}
 
 
@@ -78,7 +78,8 @@ def going_on(recorded: Experiment, asked: Experiment, path: Path) -> Experiment:
     data = replace(recorded.data, root=asked.data.root or recorded.data.root, cache=asked.data.cache)
     recorded = replace(recorded, data=data)
     ours, theirs = _flat(asdict(recorded)), _flat(asdict(replace(asked, data=replace(asked.data, root=data.root))))
-    decided = plugins.load("methods", recorded.method.name).Method.decides
+    rule = plugins.load("aggregators", recorded.method.aggregator).Aggregator
+    decided = (*plugins.load("methods", recorded.method.name).Method.decides, *rule.decides)
     for key in {**ours, **theirs}:
         if not key.startswith(decided) and ours.get(key) != theirs.get(key):
             raise UserError(

@@ -22,8 +22,6 @@ from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Worker
 from sammit.files import clear_drafts
 from sammit.learning.loop import steps_in_round
-from sammit.methods.base import Server
-from sammit.methods.state import select
 from sammit.runs import RunFolder
 from sammit.vocabulary import State
 
@@ -64,9 +62,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
     started = perf_counter()
     checkpoint = folder.path / "checkpoint"
     workers = make_workers(folder, prepared)
-    template = select(prepared.backbone.start, set(prepared.shared).__contains__)
-    held = select(prepared.backbone.start, prepared.method.aggregator.holds)
-    progress = load_progress(checkpoint) or Progress(Server(template | held, prepared.memory))
+    progress = load_progress(checkpoint) or Progress(prepared.server)
     folder.write_lines("rounds.jsonl", progress.log)
 
     def save(new: Progress) -> None:
@@ -80,7 +76,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
         InProcess(workers),
         tuple(site.name for site in prepared.trainers),
         tuple(site.name for site in tested(prepared)),
-        template,
+        prepared.template,
         save,
         tell,
     )
@@ -125,6 +121,6 @@ def space_needed(prepared: Prepared) -> int:
     """Bytes a run folder may take at its largest: states of the server and of every site, pictures, a draft."""
     counts = prepared.parameters()
     kept = 3 if prepared.experiment.training.optimiser_state == "keep" else 1
-    server = 4 * counts["shared"] * 4
+    server = 4 * sum(tensor.nbytes for tensor in prepared.server.shared.values())
     site = 4 * (4 * counts["local"] * 3 + kept * counts["shared"] * (kept > 1)) + 3_000_000
     return server + site * len(prepared.sites) + 4_000_000

@@ -16,7 +16,9 @@ from sammit.errors import UserError
 from sammit.federation.guard import check_declared
 from sammit.federation.worker import Backbone
 from sammit.learning.inference import WholeCase
-from sammit.methods.base import Method
+from sammit.methods.axes import combine
+from sammit.methods.base import Method, Server
+from sammit.methods.state import select
 from sammit.models.build import build_model, set_trainable
 from sammit.toml import build
 from sammit.vocabulary import SiteData, State
@@ -53,6 +55,17 @@ class Prepared:
         shared, local = (sum(sizes[name] for name in names) for names in (self.shared, self.personal))
         return {"total": sum(sizes.values()), "trainable": shared + local, "shared": shared, "local": local}
 
+    @property
+    def template(self) -> State:
+        """The shared tensors as they are at first: names, shapes and types of what sites send."""
+        return select(self.backbone.start, set(self.shared).__contains__)
+
+    @property
+    def server(self) -> Server:
+        """The server before the first round, with what it holds for itself."""
+        held = select(self.backbone.start, self.method.aggregator.holds)
+        return Server(self.template | held, self.memory)
+
 
 def make_method(experiment: Experiment) -> Method:
     """The method of a recipe with its options checked; raises UserError with the nearest known name."""
@@ -64,13 +77,8 @@ def make_method(experiment: Experiment) -> Method:
     if lacking:
         raise UserError(f"model.adapter: {chosen.name} works on '{lacking[0]}', which the recipe does not have; add it")
     rule_options = chosen.options.get(chosen.aggregator, {})
-    method.aggregator = axis.Aggregator(build(axis.Options, rule_options, f"method.{chosen.aggregator}"))
-    if chosen.aggregator != "naive" and type(method).aggregate is not Method.aggregate:
-        raise UserError(
-            f"method.aggregator: {chosen.name} has a rule of its own for what is shared, "
-            f"'{chosen.aggregator}' cannot be put beside it; use 'naive'"
-        )
-    return method
+    aggregator = axis.Aggregator(build(axis.Options, rule_options, f"method.{chosen.aggregator}"))
+    return combine(method, aggregator, (chosen.name, chosen.aggregator))
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -104,7 +112,7 @@ def prepare(experiment: Experiment) -> Prepared:
     model.to(experiment.training.device)
     for warning in [] if isinstance(model, WholeCase) else too_coarse(sources, model.stride):
         log.warning(warning)
-    return Prepared(
+    prepared = Prepared(
         experiment,
         sites,
         trainers,
@@ -115,6 +123,8 @@ def prepare(experiment: Experiment) -> Prepared:
         method.shared_names(live),
         method.personal_names(live),
     )
+    method.aggregator.check(prepared.server.shared, [site.name for site in sites])
+    return prepared
 
 
 def resolved(experiment: Experiment) -> Experiment:

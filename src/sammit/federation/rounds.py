@@ -163,7 +163,8 @@ class Rounds:
         if progress.round % self.experiment.evaluation.every == 0 or last:
             judged = self.evaluate(progress, progress.server.shared, index, "evaluate", "val", self.train_sites)
             line["validation"] = {site: dict(judgement.dice) for site, judgement in judged.items()}
-            dice = [j.dice[self.method.reported] for j in judged.values() if self.method.reported in j.dice]
+            reported = self.method.judging.reported
+            dice = [j.dice[reported] for j in judged.values() if reported in j.dice]
             mean = sum(dice) / len(dice) if dice else -1.0
             if mean > best[1] and self.experiment.evaluation.selection == "best":
                 best, best_shared = (index, mean), progress.server.shared
@@ -210,7 +211,7 @@ class Rounds:
     def _train_order(self, progress: Progress, site: str, marks: _Marks) -> Order:
         tensors, extras = self.method.orders(progress.server, site)
         check_declared(extras, self.method.extras_down, "an order")
-        tensors = self.method.aggregator.order(tensors, site)
+        tensors = self.method.aggregator.cut(tensors, site)
         order = self._order(progress, site, "train", progress.round, tensors, marks.of(tensors))
         return replace(order, extras=extras)
 

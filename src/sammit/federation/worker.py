@@ -16,8 +16,9 @@ from sammit.federation.pictures import CasePictures
 from sammit.federation.scoring import SiteScores, Use
 from sammit.geometry import View
 from sammit.learning.evaluate import Scorer
+from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
-from sammit.methods.state import WeightedMean, first_not_finite, put, take, with_prefix
+from sammit.methods.state import WeightedMean, first_not_finite, put, take, with_prefix, without_moments
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
@@ -101,8 +102,9 @@ class Worker:
 
     def _work(self, order: Order, private: State) -> Work:
         """The model in this site's state, and what the method needs around it."""
-        order = replace(order, tensors=self.method.aggregator.fill(order.tensors))
-        self._load(order.tensors, self.method.personal(private, order.tensors))
+        sent = self.method.aggregator.fill(order.tensors, self.backbone.start)
+        order = replace(order, tensors=self.method.aggregator.without_held(sent))
+        self._load(sent, self._personal(private, sent))
         self.backbone.model.train()
         e = self.experiment
         live = self.method.trained_names(self.backbone.live)
@@ -111,9 +113,15 @@ class Worker:
     def _load(self, shared: State, personal: State) -> None:
         put(self.backbone.model, {**self.backbone.start, **shared, **personal})
 
+    def _personal(self, private: State, shared: State) -> State:
+        """The tensors that make the shared model this site's own."""
+        return self.method.personal(private, self.method.aggregator.without_held(shared))
+
     def _private(self, outcome: Outcome, personal: State) -> State:
         check_declared(outcome.private, self.method.site_state, "a site's state")
         private = {**outcome.private, **with_prefix("personal", personal)}
+        if self.method.aggregator.refactors:
+            private = without_moments(private, filter(is_factor, self.method.shared_names(self.backbone.live)))
         if first_not_finite(private):  # its name is not told: the reason goes to the server
             raise UserError("what stays at the site became NaN or infinite; a lower training.lr may help")
         return private
@@ -140,13 +148,14 @@ class Worker:
             if tested:
                 self._picture(scores, uses)
         finally:
-            self.method.use(self.backbone.model, self.method.judged[-1])
+            self.method.use(self.backbone.model, self.method.judging.models[-1])
         return Judgement(self.site.name, order.round, order.part, scores.dice())
 
     def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]]) -> None:
         """Pictures with a mask of each judged model; of several source models, that of the first."""
         by_case = {which: scores.by_case(which) for which in uses}
-        reported = self.method.reported if self.method.reported in uses else next(iter(uses))
+        wanted: Judged = self.method.judging.reported
+        reported = wanted if wanted in uses else next(iter(uses))
         pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported])
         for which, ways in uses.items():
             pictures.add(which, ways[0](), by_case[which])
@@ -159,8 +168,8 @@ class Worker:
             UserError: there is none.
         """
         if self.site.name not in self.experiment.evaluation.unseen:
-            return self.method.judged
-        judged = tuple(which for which in self.method.unseen if which == "global" or self.lent)
+            return self.method.judging.models
+        judged = tuple(which for which in self.method.judging.unseen if which == "global" or self.lent)
         if not judged:
             raise UserError("takes no part, and the method has no model for it where nobody lends theirs")
         return judged
@@ -170,8 +179,8 @@ class Worker:
         if which == "global":
             return [partial(self.as_model, "global", shared, {})]
         if which == "personal":
-            return [partial(self.as_model, "personal", shared, self.method.personal(private, shared))]
-        lent = [self.method.personal(state, shared) for state in (self.lent() if self.lent else {}).values()]
+            return [partial(self.as_model, "personal", shared, self._personal(private, shared))]
+        lent = [self._personal(state, shared) for state in (self.lent() if self.lent else {}).values()]
         if which == "experts":
             lent = [_mean(lent)]
         return [partial(self.as_model, "personal", shared, personal) for personal in lent]

@@ -5,7 +5,7 @@ A round in the order of its hooks, S at the server and H at a hospital:
     S orders    what each site is sent            H train     the site's round
     S aggregate from updates to the next state    H finish    a last local stage after the last round
                                                   H join      a new site's own part, after the run
-    H personal, use, judged                       which models are evaluated, and how each is put together
+    H personal, use, judging                      which models are evaluated, and how each is put together
 
 Once, before the model is built, `survey` (H) sends declared statistics and `plan` (S) makes of them the effective
 experiment and the server's first memory.
@@ -34,6 +34,23 @@ Judged = Literal["global", "personal", "sources", "experts"]
 ("sources"), or the shared part with the mean of the source sites' personal tensors ("experts")."""
 
 Train = Literal["adapters", "decoder", "all"]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Which models of a run are judged.
+
+    Attributes:
+        models: at a site that trains; the last is the shape the model is left in.
+        reported: the one of them that stands for the site.
+        unseen: at a site that takes no part; the first is reported.
+        unseen_rule: how such a site is judged, for a reader.
+    """
+
+    models: tuple[Which, ...]
+    reported: Which
+    unseen: tuple[Judged, ...]
+    unseen_rule: str
 
 
 @dataclass(frozen=True)
@@ -124,9 +141,9 @@ class Method:
     adapters: ClassVar[tuple[str, ...]] = ()  # those that the recipe must have in `model.adapter`
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
     all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
-    judged: ClassVar[tuple[Which, ...]] = ("global",)  # the last is the shape the model is left in
+    judged: ClassVar[tuple[Which, ...]] = ("global",)  # these four: see Judging; `judging` knows of both axes
     reported: ClassVar[Which] = "global"
-    unseen: ClassVar[tuple[Judged, ...]] = ("global",)  # judged at a site that takes no part; the first is reported
+    unseen: ClassVar[tuple[Judged, ...]] = ("global",)
     unseen_rule: ClassVar[str] = "the global model"
     decides: ClassVar[tuple[str, ...]] = ()  # keys of the experiment that `plan` sets, whatever the recipe says
     reports: ClassVar[Mapping[str, str]] = {  # the numbers of an update and what for; a site sends no other
@@ -206,9 +223,12 @@ class Method:
         Low-rank factors are merged by the recipe's aggregator. A method with a rule of its own for the shared tensors
         leaves the aggregator no say, and is refused beside any but the naive one.
         """
-        weighed = ((update.tensors, self.weight(server, update)) for update in updates)
-        shared, metrics = self.aggregator.merge(server.shared, weighed)
-        return Server(shared or server.shared, server.memory, metrics)
+        shared, metrics = self.aggregator.merge(server.shared, self.weigh(server, updates))
+        return Server(shared, server.memory, metrics)
+
+    def weigh(self, server: Server, updates: Iterable[Update]) -> Iterable[tuple[State, float]]:
+        """Each site's tensors with its weight in the mean, as they arrive; `weight` says it of each by default."""
+        return ((update.tensors, self.weight(server, update)) for update in updates)
 
     def weight(self, server: Server, update: Update) -> float:
         """The weight of one site in the mean: n_k by default."""
@@ -226,6 +246,15 @@ class Method:
         return without_prefix("personal", private)
 
     def use(self, model: nn.Module, which: Which) -> None:
+    @property
+    def judging(self) -> Judging:
+        """The models to judge: the method's, and each site's own where the aggregator keeps a factor there."""
+        own = Judging(self.judged, self.reported, self.unseen, self.unseen_rule)
+        if not self.aggregator.personalises or "personal" in own.models:
+            return own
+        rule = f"{own.unseen_rule}, without what stays at a site; beside it with the mean of what the sites keep"
+        return Judging((*own.models, "personal"), "personal", (*own.unseen, "experts"), rule)
+
         """Put the model into the shape of "global" or "personal" before it is used; one shape by default."""
 
     def notes(self) -> tuple[str, ...]:

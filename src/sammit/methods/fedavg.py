@@ -14,8 +14,7 @@ from typing import Literal
 
 from sammit.methods import base
 from sammit.methods.base import Server
-from sammit.methods.state import WeightedMean
-from sammit.vocabulary import Update
+from sammit.vocabulary import State, Update
 
 PAPER = "McMahan et al. 2017 (1602.05629); FedFMS 2024 (2403.05408) for FedSAM and FedMSA"
 TRAVELS = "every trained tensor"
@@ -42,15 +41,13 @@ class Method(base.Method):
         """Rounded weights take every site's number of samples first."""
         return self.options.weights == "fedfms"
 
-    def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
-        """The weighted mean; FedFMS's weights need every site's number of samples first."""
+    def weigh(self, server: Server, updates: Iterable[Update]) -> Iterable[tuple[State, float]]:
+        """By samples as they arrive; FedFMS's weights need every site's number of samples first."""
         if self.options.weights == "samples":
-            return super().aggregate(server, updates)
+            return super().weigh(server, updates)
         all_updates = list(updates)
-        mean = WeightedMean()
-        for update, percent in zip(all_updates, rounded_percents([u.samples for u in all_updates]), strict=True):
-            mean.add(update.tensors, percent)
-        return Server(mean.mean() or server.shared, server.memory)
+        percents = rounded_percents([update.samples for update in all_updates])
+        return zip((update.tensors for update in all_updates), percents, strict=True)
 
 
 def rounded_percents(samples: Sequence[int]) -> list[int]:

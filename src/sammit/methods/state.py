@@ -46,6 +46,12 @@ def without_prefix(prefix: str, state: State) -> State:
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
 
 
+def without_moments(private: State, names: Iterable[str]) -> State:
+    """A site's private state without the optimiser's moments of some tensors: "optimiser.NAME|KEY"."""
+    stale = {f"optimiser.{name}" for name in names}
+    return {key: tensor for key, tensor in private.items() if key.partition("|")[0] not in stale}
+
+
 def has_component(name: str, component: str) -> bool:
     """Whether one whole dotted component of `name` is `component`: "fc1" is none of "fc10.weight"."""
     return component in name.split(".")
