@@ -10,10 +10,13 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from sammit.errors import UserError
+from sammit.errors import UserError, nearest
 from sammit.toml import build, read_toml
+
+Labels = Literal["full", "scribble", "point", "block", "box"]
+"""What training may see of full masks."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,19 @@ class DataConfig:
         0.25,
     )  # share of patients in train, val, test; test may be 0 with unseen sites
     split_seed: int = -1  # who is in which part, the same for all seeds of a study; -1: by the experiment's seed
+    labels: Labels = "full"  # what training sees of the masks; validation and test see all
+    label_kinds: dict[str, str] = field(default_factory=dict)  # site -> one of these, where sites label differently
+    labelled: float = 1.0  # training images that keep labels: a share, or from 2 on a number at each site; by patient
     cache: str = ""  # folder of decoded images; empty: ~/.cache/sammit
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
+        kinds = list(get_args(Labels))
+        for site, kind in self.label_kinds.items():
+            if kind not in kinds:
+                raise UserError(f"data.label_kinds.{site}: there is no kind '{kind}': {nearest(str(kind), kinds)}")
+        whole = self.labelled >= 2 and float(self.labelled).is_integer()
+        _need(0 < self.labelled <= 1 or whole, "data.labelled", "a share above 0 and at most 1, or a number from 2 on")
         _need(self.size >= 8, "data.size", "at least 8 pixels")
         _need(0.1 <= self.scale <= 64, "data.scale", "between 0.1 and 64")
         _need(self.longest == 0 or self.longest >= self.size, "data.longest", "0, or at least data.size")

@@ -11,7 +11,8 @@ import numpy as np
 from torch import nn
 
 from sammit.config import DataConfig
-from sammit.data.site import Site, site_of_images
+from sammit.data.images import site_of_images
+from sammit.data.site import Site
 from sammit.data.sites import discover
 from sammit.data.writers import mask_suffix, write_mask, write_overlay
 from sammit.errors import UserError, nearest

@@ -96,6 +96,7 @@ def test_data_check_and_phantom(tmp_path: Path, sites: Path, sammit: Call) -> No
     """Sites as they are, in words and as JSON."""
     said = sammit("data", "check", sites)
     assert said.code == 0 and "site aster (folder)" in said.out and "Dice ceiling" in said.out
+    assert "labels full: 100.0% of the pixels of a labelled image" in said.out
     reports = json.loads(sammit("data", "check", sites, "--json").out)
     assert [report["site"] for report in reports] == list(tiny.LOOKS)
     assert sammit("data", "phantom", tmp_path / "made").code == 0

@@ -146,6 +146,9 @@ def test_mistakes() -> None:
         Method().plan(Experiment(), {})
     with pytest.raises(UserError, match=r"data\.slices: nnU-Net looks at a volume's slices in its own way"):
         Method().plan(Experiment(model=NNUNET, data=DataConfig(slices="2.5d")), {})
+    for data in (DataConfig(labels="box"), DataConfig(label_kinds={"a": "box"}), DataConfig(labelled=0.5)):
+        with pytest.raises(UserError, match="nnU-Net reads the masks as they are"):
+            Method().plan(Experiment(model=NNUNET, data=data), {})
     empty = site()
     empty.loaded = [replace(one, truth=np.zeros_like(one.truth)) for one in empty.loaded]
     with pytest.raises(UserError, match="no training image has any of them"):

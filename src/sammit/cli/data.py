@@ -77,6 +77,8 @@ def _say(report: SiteReport) -> None:
             f"  {structure.name}: in {structure.present} cases, empty in {structure.empty}, "
             f"Dice ceiling of the grid {ceiling}{warning}"
         )
+    if report.labelled is not None:
+        typer.echo(f"  labels {report.labels}: {report.labelled:.1%} of the pixels of a labelled image")
     if report.unmatched:
         typer.echo(f"  {len(report.unmatched)} names do not match data.patient: each is its own patient")
     for problem in report.problems:

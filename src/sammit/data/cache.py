@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from sammit.data.decode import Entry, Facts
+from sammit.data.formats import dicom_files
 from sammit.errors import UserError
-from sammit.files import write_atomically
+from sammit.files import sha256_of_file, write_atomically
 
 VERSION = 2
 MEMORY = 1 << 30  # bytes of entries held open
@@ -38,6 +39,19 @@ def key_of(sources: list[str], how: dict[str, Any]) -> str:
     """
     text = json.dumps({"version": VERSION, "sources": sources, "how": how}, sort_keys=True)
     return sha256(text.encode()).hexdigest()[:40]
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's DICOM files whatever their names and order.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if path.is_dir():
+        return sha256(" ".join(sorted(sha256_of_file(file) for file in dicom_files(path))).encode()).hexdigest()
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such file; check the path")
+    return sha256_of_file(path)
 
 
 class Cache:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sammit.config import DataConfig
-from sammit.data.decode import Entry
+from sammit.data.decode import Entry, layer
 from sammit.data.site import Site
 from sammit.data.sites import discover
 from sammit.data.volumes import Spacing
@@ -54,6 +54,8 @@ class SiteReport:
         spacing: least and greatest (slice, row, column) in mm; None where no case has one.
         intensity: least and greatest value in the files' own unit; None where no case could be read.
         structures: one report each.
+        labels: what training sees of the masks, "full" or a kind of weak labels.
+        labelled: share of the pixels that training has labels of, where an image keeps any; None where none was read.
         problems: a line for each file that is wrong, with its name and the mend.
     """
 
@@ -69,6 +71,8 @@ class SiteReport:
     spacing: tuple[Spacing, Spacing] | None
     intensity: tuple[float, float] | None
     structures: tuple[StructureReport, ...]
+    labels: str
+    labelled: float | None
     problems: tuple[str, ...]
 
     @property
@@ -116,6 +120,8 @@ def check_site(site: Site, stride: int = 4) -> SiteReport:
         spacing=(_mm(spacings.min(axis=0)), _mm(spacings.max(axis=0))) if len(spacings) else None,
         intensity=(min(e.facts.low for _, e, _ in read), max(e.facts.high for _, e, _ in read)) if read else None,
         structures=tuple(_structure(name, scores[:, index]) for index, name in enumerate(site.structures)),
+        labels=site.label_kind,
+        labelled=labelled_share(site, [case for case, _, _ in read]),
         problems=tuple(problems),
     )
 
@@ -136,6 +142,14 @@ def _structure(name: str, scores: np.ndarray) -> StructureReport:
 
     known = scores[~np.isnan(scores)]
     return StructureReport(name, len(known), len(scores) - len(known), float(known.mean()) if len(known) else None)
+
+
+def labelled_share(site: Site, cases: Sequence[Case]) -> float | None:
+    """The share of all pixels of some cases, at the scale of the model, that training has labels of."""
+    import numpy as np
+
+    labelled = [layer(site.taught(case).bits, len(site.structures)) for case in cases]
+    return sum(np.count_nonzero(map_) for map_ in labelled) / sum(map_.size for map_ in labelled) if labelled else None
 
 
 def ceilings(loaded: Loaded, view: View, stride: int) -> list[float]:

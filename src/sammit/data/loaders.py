@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sammit.config import DataConfig
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def draw(
-    units: list[Unit], config: DataConfig, steps: int, batch_size: int, key: tuple[object, ...]
+    units: list[Unit],
+    config: DataConfig,
+    steps: int,
+    batch_size: int,
+    key: tuple[object, ...],
+    unlabelled: Sequence[Unit] = (),
 ) -> Iterator[Batch]:
     """`steps` batches of `batch_size` tiles (view "tile") or whole images (view "whole").
 
@@ -27,16 +32,26 @@ def draw(
         config: size, foreground, augmentation.
         steps, batch_size: how much.
         key: equal keys give equal batches.
+        unlabelled: more units; where there are any, every other item is one of them.
 
     Raises:
         UserError: there is nothing to draw from.
     """
     if not units:
         raise UserError("no training images: split the site first, or check its train part")
-    pick = passes(len(units), key)
+    pick = _in_turn(units, unlabelled, key)
     for step in range(steps):
-        chosen = [units[pick(step * batch_size + item)] for item in range(batch_size)]
+        chosen = [pick(step * batch_size + item) for item in range(batch_size)]
         yield _batch(chosen, config, [generator(*key, step, item) for item in range(batch_size)])
+
+
+def _in_turn(units: Sequence[Unit], unlabelled: Sequence[Unit], key: tuple[object, ...]) -> Callable[[int], Unit]:
+    """Item number -> its unit: passes over `units`, and in turn with them over `unlabelled`."""
+    first = passes(len(units), key)
+    if not unlabelled:
+        return lambda item: units[first(item)]
+    second = passes(len(unlabelled), (*key, "unlabelled"))
+    return lambda item: unlabelled[second(item // 2)] if item % 2 else units[first(item // 2)]
 
 
 def _batch(units: list[Unit], config: DataConfig, rngs: list[np.random.Generator]) -> Batch:

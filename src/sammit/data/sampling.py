@@ -23,8 +23,8 @@ class Framed(Protocol):
     name: str
     structures: tuple[str, ...]
 
-    def frame(self, case: Case) -> Entry:
-        """A case at the scale the model sees."""
+    def taught(self, case: Case) -> Entry:
+        """A case at the scale the model sees, with the labels that training sees."""
         ...
 
 
@@ -44,8 +44,8 @@ class Unit:
     _points: dict[int, np.ndarray] = field(default_factory=dict, repr=False)
 
     def frame(self) -> Entry:
-        """The case at model scale."""
-        return self.site.frame(self.case)
+        """The case at model scale, with the labels that training sees."""
+        return self.site.taught(self.case)
 
     def points(self, structure: int) -> np.ndarray:
         """(n, 2) int32 rows and columns at model scale that lie in a structure, at most `POINTS`, drawn by key."""

@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sammit.config import DataConfig
-from sammit.data.cache import Cache, key_of
+from sammit.data.cache import Cache, hash_of, key_of
 from sammit.data.decode import Entry, decode, layer
-from sammit.data.formats import dicom_files, image_files, stem_of, suffix_of
+from sammit.data.formats import suffix_of
 from sammit.data.frames import at_model_scale, same_scale
+from sammit.data.labels import unlabelled, weakened
 from sammit.data.layouts import Found
-from sammit.data.readers import is_volume
-from sammit.data.series import is_series, loose_slices
 from sammit.data.settings import Settings
-from sammit.data.splits import split_patients
+from sammit.data.splits import labelled_patients, split_patients
 from sammit.errors import UserError
-from sammit.files import sha256_of_file
 from sammit.geometry import View
 from sammit.randomness import key_to_seed
 from sammit.vocabulary import Batch, Case, Loaded, Part
@@ -52,7 +48,9 @@ class Site:
         self._seed = 0
         self._hashes: dict[str, list[str]] = {}
         self._keys: dict[tuple[str, str], str] = {}
-        self._units: list[Unit] = []
+        self._units: dict[bool, list[Unit]] = {}
+        self._labelled: frozenset[str] | None = None
+        self._learns_unlabelled = False
 
     @property
     def view(self) -> View:
@@ -69,17 +67,19 @@ class Site:
         """The part of each case, by name; empty before `split`."""
         return self._parts
 
-    def split(self, seed: int, whole: bool = False) -> Site:
+    def split(self, seed: int, whole: bool = False, unlabelled: bool = False) -> Site:
         """Itself, with each patient's cases put into train, val or test.
 
         Args:
             seed: the experiment's.
             whole: put all cases into test, as for a site that takes no part in training.
+            unlabelled: draw half of every training batch from the images that `data.labelled` leaves without labels.
 
         Raises:
             UserError: too few patients, or one whom the layout puts into two parts.
         """
-        self._seed, self._units = seed, []
+        self._seed, self._units, self._keys = seed, {}, {}
+        self._learns_unlabelled = unlabelled
         if whole:
             self._parts = {case.name: "test" for case in self._found.cases}
             return self
@@ -93,6 +93,8 @@ class Site:
         patients = [case.patient for case in self._found.cases]
         chosen = split_patients(self.name, patients, self.settings.config.split, seed, fixed)
         self._parts = {case.name: chosen[case.patient] for case in self._found.cases}
+        learners = [case.patient for case in self.cases("train")]
+        self._labelled = labelled_patients(self.name, learners, self.settings.config.labelled, seed)
         return self
 
     def cases(self, part: Part) -> list[Case]:
@@ -100,24 +102,40 @@ class Site:
         return [case for case in self._found.cases if self._parts.get(case.name) == part]
 
     def samples(self, part: Part) -> int:
-        """Images or slices in a part; in train only the slices that training keeps."""
+        """Images or slices in a part; in train those that training draws from."""
         if part == "train":
-            return len(self.units())
+            return len(self.units()) + len(self.unlabelled_units())
         return sum(len(self.entry(case).facts.present) if case.volume else 1 for case in self.cases(part))
 
     def units(self) -> list[Unit]:
-        """What training draws from: each image of train, each slice that is kept of its volumes."""
-        from sammit.data.sampling import Unit
+        """What training draws from: each labelled image of train, each slice that is kept of its volumes."""
+        return self._units_of(True)
 
-        if not self._units:
-            self._units = [Unit(self, case, index) for case in self.cases("train") for index in self._kept(case)]
-        return self._units
+    def unlabelled_units(self) -> list[Unit]:
+        """What training draws from beside them: images without labels, where the method learns from those."""
+        return self._units_of(False) if self._learns_unlabelled else []
+
+    def _units_of(self, labelled: bool) -> list[Unit]:
+        if labelled not in self._units:
+            from sammit.data.sampling import Unit
+
+            cases = [case for case in self.cases("train") if self._keeps_labels(case) == labelled]
+            self._units[labelled] = [Unit(self, case, index) for case in cases for index in self._kept(case)]
+        return self._units[labelled]
+
+    def _keeps_labels(self, case: Case) -> bool:
+        return self._labelled is None or case.patient in self._labelled
 
     def _kept(self, case: Case) -> list[int]:
-        """A case's slices for training: those with a structure, and of the empty ones a share by keyed hash."""
+        """A case's slices for training: those with a structure, and of the empty ones a share by keyed hash.
+
+        Of a volume without labels nobody knows which slices are empty: all are kept.
+        """
         if not case.volume:
             return [0]
         present = self.entry(case).facts.present
+        if not self._keeps_labels(case):
+            return list(range(len(present)))
         empty = [index for index, structures in enumerate(present) if not structures]
         empty.sort(key=lambda index: key_to_seed("empty", self._seed, self.name, case.name, index))
         spared = empty[: round(len(empty) * self.settings.config.empty_slices)]
@@ -127,7 +145,7 @@ class Site:
         """`steps` training batches, a pure function of the data, the split and `key`."""
         from sammit.data.loaders import draw
 
-        return draw(self.units(), self.settings.config, steps, batch_size, key)
+        return draw(self.units(), self.settings.config, steps, batch_size, key, self.unlabelled_units())
 
     def load(self, case: Case) -> Loaded:
         """One case in native geometry; where it has no mask, no pixel is valid.
@@ -158,10 +176,30 @@ class Site:
         make = lambda: at_model_scale(self.entry(case), self.view, len(self.structures))  # noqa: E731
         return self._cache.get(self._key(case, "model"), make)
 
+    @property
+    def label_kind(self) -> str:
+        """What training sees of the site's masks: "full" or a kind of weak labels, see `labels`."""
+        config = self.settings.config
+        return config.label_kinds.get(self.name, config.labels)
+
+    def taught(self, case: Case) -> Entry:
+        """A case as `frame` gives it, with the labels that training sees; made once, kept without the image."""
+        frame = self.frame(case)
+        if not self._keeps_labels(case):
+            return unlabelled(frame)
+        if self.label_kind == "full":
+            return frame
+
+        def weak() -> Entry:
+            made = weakened(frame, self.label_kind, len(self.structures), (self._seed, self.name, case.name))
+            return replace(made, image=frame.image[:1, :1, :1])
+
+        return replace(self._cache.get(self._key(case, "labels"), weak), image=frame.image)
+
     def hashes(self, case: Case) -> list[str]:
         """SHA-256 of a case's files, images first."""
         if case.name not in self._hashes:
-            self._hashes[case.name] = [_hash(path) for path in (*case.image, *case.masks)]
+            self._hashes[case.name] = [hash_of(path) for path in (*case.image, *case.masks)]
         return self._hashes[case.name]
 
     def reading(self) -> dict[str, Any]:
@@ -172,10 +210,16 @@ class Site:
             "data": asdict(replace(self.settings.config, root="", cache="")),
         }
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the names and contents of all the site's files: equal data, equal fingerprint."""
+    def fingerprint(self, without: Part | None = None) -> str:
+        """SHA-256 over the names and contents of the site's files: equal data, equal fingerprint.
+
+        Args:
+            without: a part whose files are not opened, as they must not matter.
+        """
         digest = sha256()
         for case in self._found.cases:
+            if without and self._parts.get(case.name) == without:
+                continue
             digest.update("|".join([case.name, *self.hashes(case)]).encode() + b"\n")
         return digest.hexdigest()
 
@@ -193,50 +237,9 @@ class Site:
                 "ignore": self.settings.ignore,
                 "files": [suffix_of(path) for path in (*case.image, *case.masks)],
                 "truth": len(case.masks),
-                "view": asdict(self.view) if scale == "model" else None,
+                "view": asdict(self.view) if scale != "native" else None,
             }
+            if scale == "labels":
+                how["labels"] = [self.label_kind, self._seed, self.name, case.name]
             self._keys[case.name, scale] = key_of(self.hashes(case), how)
         return self._keys[case.name, scale]
-
-
-def _hash(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's DICOM files whatever their names and order."""
-    if path.is_dir():
-        return sha256(" ".join(sorted(sha256_of_file(file) for file in dicom_files(path))).encode()).hexdigest()
-    if not path.is_file():
-        raise UserError(f"{path}: there is no such file; check the path")
-    return sha256_of_file(path)
-
-
-def site_of_images(paths: list[Path], config: DataConfig, name: str = "images", channels: tuple[int, ...] = ()) -> Site:
-    """Images without truth as a site, for prediction; a path may be a folder of images, or of one DICOM series.
-
-    Args:
-        paths: image files or folders.
-        config: how the model was trained to see images (window, intensity, axis, view).
-        name: the site's name.
-        channels: which channels the model was trained on, counted from 0; empty: all.
-
-    Raises:
-        UserError: no image among the paths, or two of one stem.
-    """
-    files = [file for path in paths for file in _images_at(path)]
-    if not files:
-        raise UserError(f"{', '.join(map(str, paths))}: no image of a known format; name files or folders of images")
-    by_stem: dict[str, Path] = {}
-    for file in files:
-        if by_stem.setdefault(stem_of(file), file) != file:
-            raise UserError(f"{file}: has the same name as {by_stem[stem_of(file)]}; predict them into two folders")
-    for problem in loose_slices(files):
-        raise UserError(problem)
-    cases = [Case(name, stem, stem, (file,), (), is_volume(file)) for stem, file in sorted(by_stem.items())]
-    return Site(name, Found(cases), Settings(config, channels), Cache(config.cache)).split(0, whole=True)
-
-
-def _images_at(path: Path) -> list[Path]:
-    """The images that a path means: itself, the one series that it holds, or all in the folder."""
-    if not path.is_dir():
-        return [path]
-    if is_series(path):
-        return [path if path.name not in ("", "..") else path.resolve()]  # its name becomes the masks' name
-    return image_files(path)

@@ -82,24 +82,29 @@ def _site(name: str, layout: str, found: Found, settings: Settings, cache: Cache
     return Site(name, replace(found, cases=cases, problems=problems), settings, cache, layout)
 
 
-def open_sites(config: DataConfig, seed: int, whole: tuple[str, ...] = ()) -> list[Site]:
+def open_sites(config: DataConfig, seed: int, whole: tuple[str, ...] = (), unlabelled: bool = False) -> list[Site]:
     """The sites under `config.root`, split by patient, all with the same structures.
 
     Args:
         config: the recipe's `[data]`.
         seed: the experiment's.
         whole: sites that take no part in training: all their cases are test.
+        unlabelled: whether training draws images without labels too; see `Site.split`.
 
     Raises:
-        UserError: as `discover`; an unknown name in `whole`; sites with different structures; too few patients.
+        UserError: as `discover`; an unknown name in `whole` or `data.label_kinds`; sites with different structures;
+            too few patients.
     """
     sites = discover(config)
     names = [site.name for site in sites]
     for name in whole:
         if name not in names:
             raise UserError(f"evaluation.unseen: there is no site '{name}': {nearest(name, names)}")
+    for name in config.label_kinds:
+        if name not in names:
+            raise UserError(f"data.label_kinds: there is no site '{name}': {nearest(name, names)}")
     _agree(sites)
-    return [site.split(seed, whole=site.name in whole) for site in sites]
+    return [site.split(seed, site.name in whole, unlabelled) for site in sites]
 
 
 def _agree(sites: list[Site]) -> None:
@@ -133,7 +138,8 @@ class PooledSite:
         from sammit.data.loaders import draw
 
         units = [unit for site in self.sites for unit in site.units()]
-        return draw(units, self.settings.config, steps, batch_size, key)
+        unlabelled = [unit for site in self.sites for unit in site.unlabelled_units()]
+        return draw(units, self.settings.config, steps, batch_size, key, unlabelled)
 
     def load(self, case: Case) -> Loaded:
         """One case in native geometry."""

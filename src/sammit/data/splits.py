@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from sammit.errors import UserError
@@ -63,3 +64,21 @@ def _cut(ranked: list[str], parts: list[Part], shares: tuple[float, ...]) -> dic
         cut.update((next(result), part) for _ in range(count))
         left -= count
     return cut
+
+
+def labelled_patients(site: str, patients: Iterable[str], labelled: float, seed: int) -> frozenset[str]:
+    """Whose cases keep their labels: the first patients of a keyed ranking whose cases are enough, at least one.
+
+    Args:
+        site: the site's name.
+        patients: of each training case, in any order.
+        labelled: share of the cases in (0, 1], or their number from 2 on; where there are fewer, all.
+        seed: as of the split.
+    """
+    cases = Counter(patients)
+    wanted = labelled if labelled > 1 else max(1, round(labelled * cases.total()))
+    kept: set[str] = set()
+    for patient in sorted(cases, key=lambda patient: (key_to_seed("labelled", seed, site, patient), patient)):
+        if sum(cases[one] for one in kept) < wanted:
+            kept.add(patient)
+    return frozenset(kept)

@@ -94,7 +94,7 @@ def prepare(experiment: Experiment) -> Prepared:
     method = make_method(experiment)
     data = experiment.data
     split_seed = experiment.seed if data.split_seed < 0 else data.split_seed
-    sites = open_sites(data, split_seed, experiment.evaluation.unseen)
+    sites = open_sites(data, split_seed, experiment.evaluation.unseen, method.unlabelled)
     sources = [site for site in sites if site.name not in experiment.evaluation.unseen]
     if not sources:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")

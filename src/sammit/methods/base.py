@@ -140,6 +140,7 @@ class Method:
     train_default: ClassVar[Train] = "adapters"  # what `model.train = "auto"` means where there are adapters
     adapters: ClassVar[tuple[str, ...]] = ()  # those that the recipe must have in `model.adapter`
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
+    unlabelled: ClassVar[bool] = False  # learns from images without labels: half of each batch, where there are any
     all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
     judged: ClassVar[tuple[Which, ...]] = ("global",)  # these four: see Judging; `judging` knows of both axes
     reported: ClassVar[Which] = "global"

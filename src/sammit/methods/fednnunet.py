@@ -94,12 +94,17 @@ class Method(base.Method):
         """nnU-Net's plan in the experiment; one that is there already is kept, so that a resumed run stays what it is.
 
         Raises:
-            UserError: another model, neighbours as channels, no structure in any image, images too small to plan for.
+            UserError: another model, neighbours as channels, weak or few labels, no structure in any image, images too
+                small to plan for.
         """
         if experiment.model.name != NAME:
             raise UserError(f"model.name: fednnunet trains '{NAME}', not '{experiment.model.name}'; change one of them")
         if experiment.data.slices != "2d":
             raise UserError("data.slices: nnU-Net looks at a volume's slices in its own way; set data.slices = '2d'")
+        if (experiment.data.labels, experiment.data.label_kinds, experiment.data.labelled) != ("full", {}, 1):
+            raise UserError(
+                "data.labels, label_kinds and labelled: nnU-Net reads the masks as they are; leave all three out"
+            )
         if NAME in experiment.model.options:
             setup = Setup.of(experiment.model)
         else:
