@@ -40,6 +40,7 @@ class FakeRun:
     distances: bool = True
     unseen: tuple[str, ...] = ()
     side: int = 200
+    scored: str = "test"
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -78,6 +79,7 @@ def facts(fake: FakeRun) -> Facts:
         traffic={"up_bytes_per_site_round": 480_000 * (1 + fake.gain), "down_bytes_per_site_round": 481_000,
                  "total_bytes": 961_000 * len(seen) * fake.rounds},
         seconds={"total": 912.0, "per_round": 110.0}, peak_rss_bytes=2_100_000_000,
+        scored=fake.scored,
     )  # fmt: skip
 
 

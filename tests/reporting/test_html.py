@@ -104,6 +104,18 @@ def test_several_runs_are_compared(full_run: Path, tmp_path: Path) -> None:
     assert "Mean Dice against bytes" in text
 
 
+def test_scores_of_validation_patients_are_called_so(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path / name, replace(SMALL, method=name, scored="val"), pictures=False) for name in ("one", "two")
+    ]
+    for chosen in (runs[:1], runs):
+        write_report(chosen, tmp_path / "report.html")
+        text = checked(tmp_path / "report.html")
+        assert "These are scores of VALIDATION patients, and no test result" in text
+        assert "Few validation patients" in text and "test patients at" not in text and "were tested" not in text
+    assert "Validation Dice by method and site" in text and "each run's validation part" in text
+
+
 def test_names_cannot_break_the_page(tmp_path: Path) -> None:
     odd = replace(SMALL, sites=("<script>alert(1)</script>", 'A"&B'), method="<i>m")
     folder = make_run(tmp_path / "odd", odd, pictures=False)

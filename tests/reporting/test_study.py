@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -203,4 +204,9 @@ def test_what_cannot_be_reported_is_refused_and_nothing_is_written(study, tmp_pa
     mixed = make_study(tmp_path / "cells", replace(FAKE, protocol="fedfms", seeds=(7,), side=0))
     with pytest.raises(UserError, match="fundus: cells scored under fedfms and standard"):
         write_study([*cells, *mixed], tmp_path / "out", "t", 0.02, (), None)
+    (alone,) = make_study(tmp_path / "val", replace(FAKE, methods=dict([*FAKE.methods.items()][:1]), seeds=(7,)))[:1]
+    summary = json.loads((alone.folder / "summary.json").read_text())
+    (alone.folder / "summary.json").write_text(json.dumps({**summary, "scored": "val"}))
+    with pytest.raises(UserError, match="its scores are of validation patients"):
+        write_study([alone], tmp_path / "out", "t", 0.02, (), None)
     assert not (tmp_path / "out").exists()

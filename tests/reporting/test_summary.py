@@ -69,8 +69,8 @@ def test_summary_by_hand() -> None:
 def test_the_keys_are_the_documented_ones() -> None:
     summary = summarise(ROWS, facts())
     assert list(summary) == [
-        "method", "model", "dataset", "protocol", "seed", "rounds", "selected_round", "sites", "unseen", "mean",
-        "pooled", "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
+        "method", "model", "dataset", "protocol", "scored", "seed", "rounds", "selected_round", "sites", "unseen",
+        "mean", "pooled", "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
     ]  # fmt: skip
     assert set(summary["sites"]["A"]) == {"cases", "patients", "reported", "models", "undefined", "dice", "iou"}
 

@@ -98,6 +98,8 @@ def test_unseen_sites_have_columns_of_their_own() -> None:
 def test_protocols_are_not_mixed_and_nothing_is_not_compared() -> None:
     with pytest.raises(UserError, match="fedfms and standard"):
         compare([("a", one_case(0.5, 0)), ("b", {**one_case(0.5, 0), "protocol": "fedfms"})])
+    with pytest.raises(UserError, match="scored on validation and on test patients cannot share a table"):
+        compare([("a", one_case(0.5, 0)), ("b", {**one_case(0.5, 0), "scored": "val"})])
     with pytest.raises(UserError, match="no runs"):
         compare([])
 

@@ -58,7 +58,8 @@ def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, sel
 
 def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float, peak: int) -> Facts:
     experiment, judging = prepared.experiment, prepared.method.judging
-    unseen = experiment.evaluation.unseen
+    scored = [site.name for site in tested(prepared)]
+    unseen = [name for name in experiment.evaluation.unseen if name in scored]  # none has validation patients
     traffic = {
         f"{way}_bytes_per_site_round": _mean([n for row in progress.log for n in row[f"{way}_bytes"].values()])
         for way in ("up", "down")
@@ -72,12 +73,13 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
         experiment.seed,
         experiment.training.rounds,
         selected,
-        {site.name: judging.unseen[0] if site.name in unseen else judging.reported for site in tested(prepared)},
+        {name: judging.unseen[0] if name in unseen else judging.reported for name in scored},
         dict.fromkeys(unseen, judging.unseen_rule),
         prepared.parameters(),
         {**traffic, "total_bytes": total},
         {"total": seconds, "per_round": seconds / max(1, progress.round)},
         peak,
+        experiment.evaluation.scored,
     )
 
 

@@ -16,6 +16,7 @@ from sammit.federation.guard import declaration_of
 from sammit.federation.prepare import Prepared, resolved
 from sammit.models.weights import base_hash
 from sammit.runs import RunFolder
+from sammit.vocabulary import Part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,8 @@ def told(prepared: Prepared) -> dict[str, Any]:
 
 
 def _identity(prepared: Prepared) -> dict[str, Any]:
-    data = {site.name: site.fingerprint() for site in prepared.sites}
+    without: Part | None = "test" if prepared.experiment.evaluation.scored == "val" else None
+    data = {site.name: site.fingerprint(without) for site in prepared.sites}
     notes = [*prepared.method.notes(), *prepared.method.aggregator.notes()]
     return {"data": data, "base_weights": base_hash(prepared.backbone.model), "notes": notes}
 

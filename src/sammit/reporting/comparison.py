@@ -16,6 +16,7 @@ from typing import Any
 from sammit.errors import UserError
 from sammit.reporting.cases import CaseScore
 from sammit.reporting.statistics import Difference, holm, paired_difference, paired_wilcoxon, patient_means
+from sammit.reporting.wording import scored_part
 
 ALPHA = 0.05
 """Below this corrected p-value a difference is called significant."""
@@ -105,6 +106,8 @@ def compare_runs(
     protocols = sorted({str(summary.get("protocol")) for _, summary in summaries})
     if len(protocols) > 1:
         raise UserError(f"runs scored under {' and '.join(protocols)} cannot share a table: compare one protocol")
+    if len({scored_part(summary) for _, summary in summaries}) > 1:
+        raise UserError("runs scored on validation and on test patients cannot share a table: compare one part")
     rows: list[Sequence[CaseScore]] = [*cases, *([()] * (len(summaries) - len(cases)))]
     groups: dict[str, list[_Run]] = {}
     for (label, summary), part in zip(summaries, rows, strict=True):

@@ -20,6 +20,7 @@ _MISSING = {
     "environment": "Versions and hashes were not recorded here (environment.json).",
     "config": "The effective configuration was not kept here (config.toml).",
 }
+_UNSEEN = "There are no case pictures here: they are of test cases, and only validation patients were scored."
 
 
 def what_ran(summary: Mapping[str, Any]) -> str:
@@ -28,12 +29,24 @@ def what_ran(summary: Mapping[str, Any]) -> str:
     chosen = summary.get("selected_round")
     where = f" at {wording.plural(len(sites), 'site')} ({wording.listed(sites)})" if sites else ""
     without = f" without {wording.listed(unseen)}" if unseen else ""
-    tested = "" if chosen is None else f", and the models of round {chosen} (counted from 0) were tested"
-    sources = "" if sites else " The sites that trained have no test cases."
+    part = wording.scored_part(summary)
+    how = "tested" if part == "test" else "scored on validation patients"
+    tested = "" if chosen is None else f", and the models of round {chosen} (counted from 0) were {how}"
+    sources = "" if sites else f" The sites that trained have no {part} cases."
     return (
         f"{summary['method']} trained {summary['model']} on {summary['dataset']}{where}{without} for "
         f"{wording.plural(int(summary['rounds']), 'round')} with seed {summary['seed']}{tested}.{sources} "
         f"Scores follow the protocol '{summary['protocol']}'."
+    )
+
+
+def validation(summary: Mapping[str, Any]) -> str:
+    """What scores of validation patients are not; "" where the test patients were scored."""
+    if wording.scored_part(summary) == "test":
+        return ""
+    return (
+        "These are scores of VALIDATION patients, and no test result: rounds and settings are chosen on these very "
+        "patients, so they are too high for new ones. No test patient was looked at."
     )
 
 
@@ -100,8 +113,8 @@ def doubts(summary: Mapping[str, Any]) -> list[str]:
     said = []
     if few:
         said.append(
-            f"Few test patients at {wording.listed(few)}: one patient more or less moves such a mean, and its interval "
-            "is too narrow rather than too wide. Small differences there mean little."
+            f"Few {wording.scored_part(summary)} patients at {wording.listed(few)}: one patient more or less moves "
+            "such a mean, and its interval is too narrow rather than too wide. Small differences there mean little."
         )
     if summary["protocol"] == "fedfms":
         said.append(
@@ -145,4 +158,5 @@ def travelled(summary: Mapping[str, Any]) -> str:
 
 def missing(run: RunFolder) -> dict[str, str]:
     """A sentence for each optional piece that the run folder lacks, by its name."""
-    return {name: text for name, text in _MISSING.items() if not getattr(run, name)}
+    texts = {**_MISSING, "pictures": _UNSEEN} if validation(run.summary) else _MISSING
+    return {name: text for name, text in texts.items() if not getattr(run, name)}

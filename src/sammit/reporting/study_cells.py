@@ -10,6 +10,7 @@ from typing import Any
 from sammit.errors import UserError
 from sammit.reporting.cases import CaseScore, read_cases
 from sammit.reporting.summary import Summary, read_summary
+from sammit.reporting.wording import scored_part
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,8 @@ def _check_plan(cells: Sequence[StudyCell]) -> None:
 def _read(cell: StudyCell) -> Finished:
     path = cell.folder / "summary.json"
     summary = read_summary(path)
+    if scored_part(summary) != "test":
+        raise UserError(f"{path}: its scores are of validation patients; a study's tables are of test patients alone")
     if cell.unseen and cell.unseen not in (summary.get("unseen") or {}):
         raise UserError(f"{path}: site '{cell.unseen}' was not unseen in this run; run the cell again elsewhere")
     return Finished(cell, summary, read_cases(cell.folder / "cases.csv"))

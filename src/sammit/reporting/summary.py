@@ -46,6 +46,7 @@ class Facts:
         traffic: "up_bytes_per_site_round", "down_bytes_per_site_round", "total_bytes".
         seconds: "total", "per_round".
         peak_rss_bytes: largest resident memory of the process.
+        scored: whose cases the rows are of: "test", or "val" of a search that leaves the test patients alone.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Facts:
     traffic: Mapping[str, float] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_rss_bytes: int | None = None
+    scored: str = "test"
 
 
 def summarise(rows: Sequence[CaseScore], facts: Facts) -> Summary:
@@ -164,6 +166,7 @@ def join_sites(entries: Mapping[str, SiteSummary], facts: Facts) -> Summary:
         "model": facts.model,
         "dataset": facts.dataset,
         "protocol": facts.protocol,
+        "scored": facts.scored,
         "seed": facts.seed,
         "rounds": facts.rounds,
         "selected_round": facts.selected_round,

@@ -53,8 +53,9 @@ def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[
         )
         for entry in entries
     )
-    protocol = summaries[0][1].get("protocol")
-    return Table(f"Dice by method and site (protocol: {protocol}).", tuple(columns), rows, _notes(entries))
+    dice = "Dice" if wording.scored_part(summaries[0][1]) == "test" else "Validation Dice"
+    title = f"{dice} by method and site (protocol: {summaries[0][1].get('protocol')})."
+    return Table(title, tuple(columns), rows, _notes(entries))
 
 
 def _spread(spread: Spread | None, strong: bool = False) -> Cell:
@@ -165,7 +166,8 @@ def results(summary: Mapping[str, Any]) -> Table:
         for structure in structures or {}
     )
     notes = ("Mean [95 % interval, resampling patients]; the model that is reported at a site is in bold.",)
-    return Table(f"Scores of the test part by site (protocol: {summary['protocol']}).", tuple(columns), rows, notes)
+    part = wording.scored_part(summary)
+    return Table(f"Scores of the {part} part by site (protocol: {summary['protocol']}).", tuple(columns), rows, notes)
 
 
 def _result_row(

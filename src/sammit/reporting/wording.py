@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 NONE = "–"
 """Stands where there is no number."""
@@ -89,6 +90,11 @@ _MODELS = {
 def model(name: str) -> str:
     """What a judged model is, in words; several names stand with " / " between them."""
     return " / ".join(_MODELS.get(one, one) for one in name.split(" / "))
+
+
+def scored_part(summary: Mapping[str, Any]) -> str:
+    """Whose cases a run's scores are of: "test", or "validation" where a search left the test patients alone."""
+    return "validation" if summary.get("scored") == "val" else "test"
 
 
 def p_value(p: float) -> str:
