@@ -11,7 +11,7 @@ import tomli_w
 
 from sammit.study.cells import Cell, expand
 from sammit.study.datasets import find_datasets
-from sammit.study.file import Study, load_study
+from sammit.study.file import Study, read_study
 from sammit.study.work import Work
 
 TABLE: dict[str, Any] = {
@@ -42,7 +42,7 @@ def written(path: Path, **keys: Any) -> Path:
 
 def loaded(folder: Path, *settings: str, **keys: Any) -> Study:
     """The small study, read from a file in a folder."""
-    return load_study(written(folder / "study.toml", **keys), settings)
+    return read_study(written(folder / "study.toml", **keys), settings)
 
 
 def cells_of(study: Study, root: Path, names: tuple[str, ...] = ("aster", "birch")) -> list[Cell]:

@@ -23,8 +23,8 @@ from sammit.runs import RunFolder
 from sammit.study.costs import measure, row
 from sammit.study.costs.flops import flop_counter
 from sammit.study.costs.table import write_costs
-from sammit.study.file import Measure
 from sammit.study.plan import make_plan
+from sammit.study.schema import Measure
 from study.small import loaded
 
 

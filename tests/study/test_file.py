@@ -9,7 +9,7 @@ import pytest
 import tomli_w
 
 from sammit.errors import UserError
-from sammit.study.file import choose, load_study
+from sammit.study.file import choose, read_study
 from study.small import TABLE, loaded, written
 
 
@@ -102,7 +102,7 @@ def test_files_that_are_not_right(tmp_path: Path, message: str) -> None:
     """One line that names the file and the key."""
     path = written(tmp_path / "study.toml", **WRONG[message])
     with pytest.raises(UserError) as raised:
-        load_study(path)
+        read_study(path)
     assert message in str(raised.value)
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sammit.study.file import load_study
+from sammit.study.file import read_study
 from sammit.study.plan import make_plan
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
@@ -15,14 +15,14 @@ STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_every_study_can_be_read(path: Path) -> None:
     """Every cell's recipe is right on its own."""
-    study = load_study(path)
+    study = read_study(path)
     assert study.name == path.stem and len(study.methods) > 1
 
 
 def test_the_costs_of_fedfms(tmp_path: Path) -> None:
     """Both methods with both encoders at 1024 px, an image a step; random weights may stand in."""
     path = next(path for path in STUDIES if path.stem == "fedfms-table2")
-    cells = make_plan(load_study(path, ["model.weights=random"]), None, tmp_path / "out").cells
+    cells = make_plan(read_study(path, ["model.weights=random"]), None, tmp_path / "out").cells
     what = [(cell.experiment.model.name, cell.experiment.model.adapter) for cell in cells]
     assert what == [(name, adapter) for name in ("sam-vit-b", "sam-vit-l") for adapter in (("bottleneck",), ())]
     for cell in cells:

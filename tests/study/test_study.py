@@ -27,11 +27,11 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from sammit.study.admission import Admission
 from sammit.study.engine import Engine
-from sammit.study.file import load_study
+from sammit.study.file import read_study
 from sammit.study.lock import locked
 from sammit.study.work import work_of
 from study.small import Told, cells_of
-study, out = load_study(Path(sys.argv[2])), Path(sys.argv[4])
+study, out = read_study(Path(sys.argv[2])), Path(sys.argv[4])
 with locked(out) as lock:
     Engine(work_of(study), out, 2, 1, lock, Told(), Admission()).run(cells_of(study, Path(sys.argv[3])))
 """

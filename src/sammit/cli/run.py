@@ -40,6 +40,7 @@ def run(
     settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Override, such as training.rounds=3."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --out."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would run and what it would cost; start nothing."),
+    no_report: bool = typer.Option(False, "--no-report", help="Write no report.html; `sammit report` does it later."),
 ) -> None:
     """Train a recipe across the sites of a folder, score it, write a run folder with a report."""
     experiment = load_experiment(recipe, settings)
@@ -54,9 +55,10 @@ def run(
 
     with progress.rounds(experiment.training.rounds) as tell:
         folder = local.run(experiment, target, tell, resume)
-    write_report([folder.path], folder.path / "report.html")
     tables.say_result(folder.path)
-    typer.echo(f"report: {folder.path / 'report.html'}")
+    if not no_report:
+        write_report([folder.path], folder.path / "report.html")
+        typer.echo(f"report: {folder.path / 'report.html'}")
 
 
 def _dry_run(experiment: Experiment) -> None:

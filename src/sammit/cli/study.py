@@ -28,14 +28,19 @@ def study(
     methods: str | None = typer.Option(None, "--methods", metavar="A,B", help="Only these methods."),
     unseen: str | None = typer.Option(None, "--unseen", metavar="S,T", help="These sites unseen in turn; each; none."),
     seeds: str | None = typer.Option(None, "--seeds", metavar="0,1", help="These seeds."),
+    search: bool = typer.Option(False, "--search", help="Choose settings on validation patients; see [search]."),
     jobs: int = typer.Option(0, "--jobs", min=0, help="Cells at once; 0: as many as cores and memory allow."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say which cells there are and which are done; start none."),
 ) -> None:
     """Run methods x unseen sites x seeds, each cell an ordinary run, and write tables; again: go on."""
-    from sammit.study.file import choose, load_study
+    from sammit.study.file import choose, read_study
     from sammit.study.plan import make_plan
+    from sammit.study.search import as_search, take_up
 
-    chosen = choose(load_study(file, settings), _names(methods), _names(unseen), _numbers(seeds))
+    if search and seeds is not None:
+        raise UserError("--seeds: a search has its own; set [search] seeds in the study")
+    named = choose(read_study(file, settings), _names(methods), _names(unseen), _numbers(seeds))
+    chosen = as_search(named) if search else take_up(named)
     plan = make_plan(chosen, data, out or Path("runs") / chosen.name)
     if plan.missing:
         typer.echo(f"not found, left out: {', '.join(plan.missing)}", err=True)
@@ -46,12 +51,23 @@ def study(
 
     with watching(len(plan.todo)) as watch:
         failures = run_study(plan, jobs, watch)
-    typer.echo((plan.out / "table.md").read_text(encoding="utf-8"))
-    typer.echo(f"tables: {plan.out}")
+    _say_tables(plan)
     for name, reason in failures.items():
         typer.echo(f"failed: {name}: {reason}", err=True)
     if failures:
         raise typer.Exit(FAILED)
+
+
+def _say_tables(plan: Plan) -> None:
+    """What the study came to, and where it lies."""
+    from sammit.study.search import FILE
+
+    path = plan.out / (FILE if plan.study.kind == "search" else "table.md")
+    if not path.is_file():
+        typer.echo(f"{path}: not written, as candidates are missing; the same command again goes on", err=True)
+        return
+    typer.echo(path.read_text(encoding="utf-8"))
+    typer.echo(f"{'chosen' if plan.study.kind == 'search' else 'tables'}: {plan.out}")
 
 
 def _names(text: str | None) -> list[str] | None:

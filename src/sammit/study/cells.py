@@ -66,14 +66,19 @@ def expand(study: Study, datasets: Sequence[Dataset], sites: Mapping[str, Sequen
     """
     unseen = {dataset.name: _unseen(study, dataset, sites[dataset.name]) for dataset in datasets}
     _check_known(study, sites)
-    plain = {(d.name, method): study.example(d.name, method) for d in datasets for method in study.methods}
+    plain = {
+        (dataset.name, method, site): study.experiment(dataset.name, method, site)
+        for dataset in datasets
+        for method in study.methods
+        for site in unseen[dataset.name]
+    }
     cells = []
     for seed in study.seeds:
         for turn in range(max(map(len, unseen.values()))):
             for dataset in datasets:
                 for site in unseen[dataset.name][turn : turn + 1]:
                     for method, label in study.labels.items():
-                        experiment = _experiment(plain[dataset.name, method], dataset, method, site, seed)
+                        experiment = _experiment(plain[dataset.name, method, site], dataset, method, site, seed)
                         cells.append(Cell(dataset.name, method, label, site, seed, experiment))
     return cells
 

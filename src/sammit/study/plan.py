@@ -52,7 +52,7 @@ def make_plan(study: Study, root: Path | None, out: Path) -> Plan:
     """Find the datasets and expand and check the cells.
 
     Args:
-        study: from `load_study`.
+        study: from `take_up` or `as_search`.
         root: what `--data` says; None: what the study's `[common.data]` says. A study of costs can do without.
         out: the study's folder, as an earlier start left it, or empty, or missing.
 
@@ -85,7 +85,7 @@ def make_plan(study: Study, root: Path | None, out: Path) -> Plan:
 def _named(study: Study) -> Path | None:
     """The root that the study names itself."""
     named = study.example("", next(iter(study.methods))).data.root
-    if not named and study.kind == "scores":
+    if not named and study.kind != "costs":
         raise UserError("data.root: no folder is named; set --data to a folder of sites, or of the study's datasets")
     return Path(named).expanduser() if named else None
 

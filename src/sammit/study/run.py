@@ -7,6 +7,7 @@ from sammit.study.admission import Admission
 from sammit.study.engine import Engine, Watch
 from sammit.study.lock import locked
 from sammit.study.plan import Plan, settle
+from sammit.study.search import write_chosen
 
 
 def run_study(plan: Plan, jobs: int, watch: Watch) -> dict[str, str]:
@@ -33,11 +34,14 @@ def run_study(plan: Plan, jobs: int, watch: Watch) -> dict[str, str]:
 
 
 def write_tables(plan: Plan) -> None:
-    """The study's tables from what is done; what is missing is shown as missing."""
+    """The study's tables from what is done, what is missing shown as missing; or what a search chose."""
     if plan.study.kind == "costs":
         from sammit.study.costs.table import write_costs
 
         write_costs(plan)
+        return
+    if plan.study.kind == "search":
+        write_chosen(plan)
         return
     from sammit.reporting.study import StudyCell, write_study
 

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sammit.study.cells import Cell
-from sammit.study.file import Measure, Study
+from sammit.study.file import Study
+from sammit.study.schema import Measure
 
 # The command line is a floor above, so it is named in a text; a cell is what a person could start by hand.
 _TIED = "from sammit.study.leash import tie; tie(); "
@@ -36,13 +37,20 @@ class Work:
 
 def work_of(study: Study) -> Work:
     """The work of a study's kind."""
-    return Work("summary.json", run_command) if study.kind == "scores" else costs_work(study.measure)
+    if study.kind == "costs":
+        return costs_work(study.measure)
+    return Work("summary.json", search_command if study.kind == "search" else run_command)
 
 
 def run_command(recipe: Path, folder: Path) -> list[str]:
     """`sammit run`, going on with what is there."""
     resume = ["--resume"] if (folder / "config.toml").is_file() else []
     return [sys.executable, "-c", _RUN, "run", str(recipe), "--out", str(folder), *resume]
+
+
+def search_command(recipe: Path, folder: Path) -> list[str]:
+    """The same without a report, which chooses nothing."""
+    return [*run_command(recipe, folder), "--no-report"]
 
 
 def costs_work(measure: Measure) -> Work:

@@ -19,7 +19,7 @@ from sammit.federation.prepare import prepare
 from sammit.files import write_atomically
 from sammit.runs import RunFolder
 from sammit.study.costs.measure import measured
-from sammit.study.file import Measure
+from sammit.study.schema import Measure
 from sammit.toml import build, to_toml
 
 
