@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import cos, pi
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from methods.conftest import Bench, Pictures, bench, equal, noisy, picture
+from sammit.config import Experiment, MethodConfig, ModelConfig
 from sammit.errors import UserError
 from sammit.federation.messages import encode
+from sammit.federation.prepare import make_method
+from sammit.federation.scoring import SiteScores
 from sammit.learning.losses import distillation_loss
 from sammit.methods.base import Outcome, Server
-from sammit.methods.pfedsam import Method, Options, kd_weight
+from sammit.methods.pfedsam import Method, Options
+from sammit.methods.pfedsam_objectives import blocks_with_both, kd_weight, overlap
 from sammit.methods.stages import first_steps
 from sammit.methods.state import fingerprint, put, take, with_prefix, without_prefix
 from sammit.randomness import key_to_seed
@@ -233,30 +234,6 @@ def test_moments_are_kept_where_no_local_step_is_taken() -> None:
 # Distillation
 
 
-@pytest.mark.parametrize(
-    ("progress", "expected"),
-    [
-        (0.0, 0.0),
-        (0.05, 0.25),
-        (0.1, 0.5),
-        (0.55, 0.5 * 0.6),  # half-way down: the mean of 1 and 1/5
-        (0.4, 0.5 * (0.2 + 0.4 * (1 + cos(pi / 3)))),
-        (1.0, 0.1),
-    ],
-)
-def test_lambda_by_hand(progress: float, expected: float) -> None:
-    assert kd_weight(0.5, progress) == pytest.approx(expected)
-
-
-@given(st.floats(0, 1), st.floats(0, 1))
-def test_lambda_rises_then_falls_to_a_fifth(first: float, second: float) -> None:
-    early, late = sorted((first, second))
-    if late < 0.1:
-        assert kd_weight(1, early) <= kd_weight(1, late)
-    elif early >= 0.1:
-        assert 1 >= kd_weight(1, early) >= kd_weight(1, late) >= 0.2 - 1e-12
-
-
 def test_a_student_that_equals_its_teacher_learns_nothing_from_it() -> None:
     """Experts at zero and phi as received: the distillation is 0, in loss and in gradient (plain steps show it)."""
     found = []
@@ -315,6 +292,30 @@ def test_the_personal_model_can_teach_the_shared_part(direction: str) -> None:
     assert losses[1] - losses[0] == pytest.approx(kd_weight(HEAVY["kd_weight"], LATE / 10) * float(expected), rel=1e-3)
 
 
+def test_after_the_local_stage_the_trained_experts_teach() -> None:
+    """In the order local, global the shared part has f(phi^t, psi) for a teacher, psi as the local stage left it."""
+    losses = []
+    for option in ("none", "local_to_global"):
+        b = pfedsam({"kd_direction": option, "stage_order": "local_global", **HEAVY})
+        received = noisy(b.start)
+        _, trained, outcome = after(b, shared=received, training=replace(b.training, local_steps=2))
+        losses.append(outcome.metrics["global_loss"])
+    batch = first_batch("global")
+    student, teacher = (logits(b, received | trained, which, batch.images) for which in ("global", "personal"))
+    expected = distillation_loss(student, teacher, batch.valid, 2.0)
+    assert losses[1] - losses[0] == pytest.approx(kd_weight(HEAVY["kd_weight"], LATE / 10) * float(expected), rel=1e-3)
+
+
+@pytest.mark.parametrize(("schedule", "moves"), [("warm_cosine", False), ("constant", True)])
+def test_the_schedule_of_the_first_round(schedule: str, moves: bool) -> None:
+    """A rising lambda is zero in round 0; a constant one is not."""
+    found = [
+        after(pfedsam({"kd_direction": direction, "kd_schedule": schedule, "kd_weight": 100.0}), None, 0)[1]
+        for direction in ("none", "global_to_local")
+    ]
+    assert equal(*found) != moves
+
+
 def test_which_direction_moves_which_part() -> None:
     """In the order local, global, so that a change of the shared part cannot reach the experts."""
     phi, psi = {}, {}
@@ -346,11 +347,13 @@ def test_the_experts_place_in_the_global_stage(path: str, independent: bool) -> 
     assert equal(*phi) == independent
 
 
-def test_the_decoders_three_modes() -> None:
+def decoder_of(state: Any) -> set[str]:
+    return {name for name in state if not name.startswith("vision_encoder.")}
+
+
+def test_the_decoders_modes() -> None:
     decoder = {mode: pfedsam({"decoder": mode}) for mode in ("full", "frozen", "local")}
-    is_decoder = {
-        mode: {n for n in b.backbone.start if not n.startswith("vision_encoder.")} for mode, b in decoder.items()
-    }
+    is_decoder = {mode: decoder_of(b.backbone.start) for mode, b in decoder.items()}
     assert is_decoder["full"] and is_decoder["full"] <= set(decoder["full"].shared)
     assert not is_decoder["frozen"]
     assert is_decoder["local"] == is_decoder["full"] and is_decoder["local"] <= set(decoder["local"].personal)
@@ -361,6 +364,63 @@ def test_the_decoders_three_modes() -> None:
         assert moved == (mode != "frozen")
         assert bool(is_decoder["full"] & shared.keys()) == (mode == "full")
         assert bool(is_decoder["full"] & personal.keys()) == (mode == "local")
+
+
+def test_a_low_rank_decoder_trains_and_sends_its_factors_and_its_head() -> None:
+    """And nothing else of it: the rest is in the hash of what training must not touch."""
+    b = pfedsam({"decoder": "lora"})
+    factors = {n for n in decoder_of(b.shared) if ".adapters.lora." in n}
+    head = {n for n in decoder_of(b.shared) if "output_hypernetworks_mlps" in n or n.startswith("detail.")}
+    assert len(factors) == 7 * 4 and head and decoder_of(b.shared) == factors | head
+    assert not decoder_of(b.personal)
+    rest = decoder_of(n for n, _ in b.model.named_parameters()) - set(b.shared)
+    assert any("q_proj" in name for name in rest) and any("upscale" in name for name in rest)
+    before = fingerprint(take(b.model, rest))
+    shared, _, _ = after(b, shared=b.start, private={})
+    assert fingerprint(take(b.model, rest)) == before
+    ups = [n for n in factors if n.endswith("_up.weight")]  # a factor A has no gradient while its B is zero
+    assert all(not torch.equal(shared[name], b.start[name]) for name in (*ups, *head))
+
+
+def test_a_low_rank_decoder_starts_as_the_decoder_it_adapts() -> None:
+    images = picture(2, 0).images
+    full, low = pfedsam(), pfedsam({"decoder": "lora"})
+    assert torch.equal(logits(low, low.start, "personal", images), logits(full, full.start, "personal", images))
+
+
+def test_bytes_of_a_low_rank_decoder_are_a_formula() -> None:
+    """sam-tiny's decoder is 64 wide: two attentions of 64, five of 32, two pairs each; the head is what it was."""
+    b = pfedsam({"decoder": "lora"}, options={"decoder_lora": {"rank": 3}})
+    sizes = {name: tensor.numel() for name, tensor in b.start.items() if name.startswith("mask_decoder.")}
+    factors = sum(size for name, size in sizes.items() if ".adapters." in name)
+    assert factors == 2 * 3 * (2 * (64 + 64) + 5 * (64 + 32))
+    assert sum(sizes.values()) - factors == 2 * (64 * 64 + 64) + 64 * 8 + 8
+
+
+def test_factors_of_the_decoder_are_pairs_to_an_aggregator() -> None:
+    """What naive averaging of A and B is wrong by is measured on them, where there are no others."""
+    model = {"adapter": ("mixture", "decoder_lora")}
+    b = pfedsam({"decoder": "lora"}, **model)
+    assert not any(".adapters.lora." in name for name in b.shared if name.startswith("vision_encoder."))
+    updates = [Update(site, 0, noisy(b.start, seed), {}, 6, {}) for seed, site in enumerate("ab", 1)]
+    assert b.method.aggregate(Server(b.start), updates).metrics["lora_error"] > 0.01
+    assert (
+        "lora_error"
+        not in bench("pfedsam", None, adapter=("mixture",))
+        .method.aggregate(Server({}), [replace(update, tensors={}) for update in updates])
+        .metrics
+    )
+
+
+def test_what_an_option_works_on_must_be_in_the_recipe() -> None:
+    for options, adapters, lacks in (
+        ({"decoder": "lora"}, ("lora", "mixture"), "decoder_lora"),
+        ({"orth_weight": 0.1, "shared": "full"}, ("mixture",), "lora"),
+        ({"orth_weight": 0.1, "final_local_epochs": 0.0}, ("lora",), "mixture"),
+    ):
+        experiment = Experiment(model=ModelConfig(adapter=adapters), method=MethodConfig("pfedsam", options))
+        with pytest.raises(UserError, match=f"model.adapter: pfedsam works on '{lacks}', .*; add it"):
+            make_method(experiment)
 
 
 def test_the_whole_network_can_be_shared() -> None:
@@ -421,6 +481,67 @@ def test_the_pull_to_what_was_received_by_hand() -> None:
     assert moved > 1e-4
 
 
+def test_the_experts_are_kept_apart_from_what_is_shared() -> None:
+    """The local loss less the same without it is gamma times the overlap; the global stage does not know it."""
+    found = []
+    for gamma in (0.0, 1000.0):
+        b = pfedsam({"orth_weight": gamma, "kd_direction": "none"})
+        mine, training = noisy(take(b.model, b.personal), 1), replace(b.training, local_steps=2)
+        found.append(after(b, private=with_prefix("personal", mine), training=training))
+    (phi, _, without), (same, psi, with_it) = found
+    assert equal(phi, same) and without.metrics["global_loss"] == with_it.metrics["global_loss"]
+    blocks = blocks_with_both([*phi, *mine])
+    expected = float(overlap(phi | mine, blocks))
+    assert len(blocks) == BLOCKS and expected > 1e-3
+    assert with_it.metrics["local_loss"] - without.metrics["local_loss"] == pytest.approx(1000 * expected, rel=1e-3)
+    assert float(overlap(phi | psi, blocks)) < expected, "a step on it makes room"
+
+
+def test_blocks_without_experts_have_nothing_to_keep_apart() -> None:
+    b = pfedsam({"orth_weight": 0.1}, options={"mixture": {"blocks": "last_half"}})
+    assert [experts for _, experts in blocks_with_both(n for n, _ in b.model.named_parameters())] == [
+        f"vision_encoder.layers.{i}.adapters.mixture.down" for i in (2, 3)
+    ]
+    assert {int(name.split(".")[2]) for name in b.personal} == {2, 3}
+
+
+@pytest.mark.parametrize(
+    "options", [{"expert": "low_rank"}, {"beside": "attention"}, {"blocks": "global"}, {"experts": 1, "top_k": 1}]
+)
+def test_any_mixture_is_trained_and_stays(options: dict[str, Any]) -> None:
+    b = pfedsam(options={"mixture": options})
+    before = noisy(take(b.model, b.personal), 1)
+    shared, psi, _ = after(b, private=with_prefix("personal", before))
+    assert not any("mixture" in name for name in shared)
+    still = [name for name in psi if torch.equal(psi[name], before[name])]
+    assert not [name for name in still if "gate" not in name]
+    assert not still or options["experts"] == 1, "one expert's gate is 1, whatever its router says"
+
+
+@pytest.mark.parametrize("mixture", [{}, {"top_k": 2}, {"beside": "attention", "experts": 2}, {"blocks": "last_half"}])
+def test_a_sites_record_has_the_mean_gates_of_each_block_with_experts(mixture: dict[str, Any]) -> None:
+    """Of the personal model alone: bypassed, experts are not used."""
+    b = pfedsam(options={"mixture": mixture})
+    put(b.model, noisy(take(b.model, b.personal)))
+    scores = SiteScores(Pictures(), Looks())  # type: ignore[arg-type]
+    for which in b.method.judged:
+        b.method.use(b.model, which)
+        scores.add(which, b.model, "test")
+    blocks = {name.rpartition(".adapters.")[0] for name in b.personal}
+    assert set(scores.router) == {f"{block}.adapters.mixture" for block in blocks}
+    for gates in scores.router.values():
+        assert len(gates) == mixture.get("experts", 4) and sum(gates) == pytest.approx(1.0, abs=1e-5)
+
+
+class Looks:
+    """In place of a scorer: lets the model see a picture."""
+
+    def rows(self, model: nn.Module, *_: Any) -> list[Any]:
+        with torch.no_grad():
+            model.eval()(picture(2, 0).images)
+        return []
+
+
 @pytest.mark.parametrize("top_k", [0, 1, 2])
 def test_balance_counts_where_routing_is_sparse(top_k: int) -> None:
     """The local loss less the same without it is beta times the routers' sum; with dense routing nothing."""
@@ -451,6 +572,7 @@ def test_balance_counts_where_routing_is_sparse(top_k: int) -> None:
         {"kd_temperature": float("nan")},
         {"kd_weight": -1.0},
         {"balance_weight": -1.0},
+        {"orth_weight": -1.0},
         {"prox_weight": -1.0},
         {"prox_weight": float("nan")},
         {"final_local_epochs": -1.0},

@@ -22,20 +22,20 @@ and its head, that is the hypernetworks and what refines or mixes their maps; al
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 
 from sammit.errors import UserError
-from sammit.learning.loop import Trainer, fit
+from sammit.learning.loop import Objective, Trainer, fit
 from sammit.methods import base
 from sammit.methods.base import Judged, Outcome, Train, Which, Work
 from sammit.methods.pfedsam_objectives import EXPERTS, Objectives, Terms
 from sammit.methods.stages import first_steps
 from sammit.methods.state import copied, has_component, set_active, with_prefix, without_prefix
-from sammit.vocabulary import Declared, State, is_adapter
+from sammit.vocabulary import Batch, Declared, State, is_adapter
 
 PAPER = "Wang et al. 2025 (2509.15638), a reconstruction from its abstract"
 TRAVELS = "low-rank factors and mask decoder (shared = lora), or the whole network (shared = full)"
@@ -53,7 +53,6 @@ class Options(Terms):
     decoder: Literal["full", "lora", "frozen", "local"] = "full"  # trained and sent, whole or low-rank; or kept
     global_share: float = 0.5  # share of a round's steps in the global stage; both get one where there are two
     stage_order: Literal["global_local", "local_global", "interleaved"] = "global_local"
-    global_stage_moe: Literal["bypass", "frozen_in_path"] = "bypass"
     kd_teacher: Literal["received", "trained", "ema"] = "received"  # phi^t, phi_k after its stage, or its average
     ema_decay: float = 0.9  # of the "ema" teacher, a round
     final_local_epochs: float = 1.0  # local stage after the last aggregation, in rounds' worth of local steps; 0: none
@@ -134,23 +133,21 @@ class Method(base.Method):
         """Global and local stage in the order of the options; both stages together take the round's steps."""
         received = copied(work.order.tensors)
         ema = self._ema(work, received)
+        teacher = self._teacher(received, ema)
         objectives = Objectives(self, self.options, work)
-        outer = objectives.shared(received, "global" if self.options.global_stage_moe == "bypass" else "personal")
-        inner = objectives.personal(self._teacher(received, ema))
         shared_steps = first_steps(work.steps, self.options.global_share)
         shared = self._trainer(work, "global", shared_steps)
         local = self._trainer(work, "local", work.steps - shared_steps)
+        stages = {
+            "global": lambda: fit(shared, work.batches(shared.steps, "global"), objectives.shared(received)),
+            "local": lambda: fit(local, work.batches(local.steps, "local"), objectives.personal(teacher)),
+        }
         if self.options.stage_order == "interleaved":
-            for index, batch in enumerate(work.batches(max(shared.steps, local.steps), "interleaved")):
-                if index < shared.steps:
-                    shared.step(batch, outer)
-                if index < local.steps:
-                    local.step(batch, inner)
+            both = (shared, objectives.shared(received)), (local, objectives.personal(teacher))
+            _interleave(both, work.batches(max(shared.steps, local.steps), "interleaved"))
         else:
-            stages = {"global": (shared, outer), "local": (local, inner)}
             for stage in self.options.stage_order.split("_"):
-                trainer, objective = stages[stage]
-                fit(trainer, work.batches(trainer.steps, stage), objective)
+                stages[stage]()
         self.use(work.model, "personal")
         moments = local.optimiser_state()
         if work.training.optimiser_state == "keep":
@@ -203,6 +200,14 @@ class Method(base.Method):
         before = without_prefix("ema", work.private) or received
         decay = self.options.ema_decay
         return {name: decay * before[name] + (1 - decay) * tensor for name, tensor in received.items()}
+
+
+def _interleave(stages: Iterable[tuple[Trainer, Objective]], batches: Iterable[Batch]) -> None:
+    """A step of each stage in turn, on the same batch while both last."""
+    for index, batch in enumerate(batches):
+        for trainer, objective in stages:
+            if index < trainer.steps:
+                trainer.step(batch, objective)
 
 
 def _is_decoder(name: str) -> bool:
