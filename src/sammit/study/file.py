@@ -169,12 +169,13 @@ def choose(
     need(study.kind == "scores" or once, "kind: costs are measured once a method; give one seed, and unseen = 'none'")
     kept = [name for name in study.methods if methods is None or name in methods]
     pairs = tuple(pair for pair in study.compare.pairs if set(pair) <= set(kept))
+    reference = study.compare.reference if study.compare.reference in kept else ""
     return replace(
         study,
         methods={name: study.methods[name] for name in kept},
         labels={name: study.labels[name] for name in kept},
         candidates={name: study.candidates[name] for name in kept},
-        compare=replace(study.compare, pairs=pairs),
+        compare=replace(study.compare, pairs=pairs, reference=reference),
         unseen=unseen,
         seeds=seeds,
     )

@@ -18,6 +18,7 @@ class Compare:
 
     margin: float = 0.02  # of non-inferiority, Dice
     pairs: tuple[tuple[str, ...], ...] = ()  # method keys: (federated, centralised)
+    reference: str = ""  # a method's key: each other method is set against it
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def check_values(file: File) -> None:
         need(len(pair) == 2, "compare.pairs: must be pairs, [federated, centralised]")
         for name in pair:
             need(name in known, f"compare.pairs: there is no method '{name}': {nearest(name, known)}")
+    name = file.compare.reference
+    need(name in ("", *known), f"compare.reference: there is no method '{name}': {nearest(name, known)}")
     need(file.measure.steps >= 1, "measure.steps: must be at least 1")
     need(min(file.measure.samples, default=0) >= 1, "measure.samples: must be a number above 0 for each site")
     need(bool(file.search.seeds), "search.seeds: must name at least one")

@@ -62,7 +62,7 @@ def as_search(study: Study) -> Study:
         seeds=study.search.seeds,
         methods=methods,
         labels=labels,
-        compare=replace(study.compare, pairs=()),
+        compare=replace(study.compare, pairs=(), reference=""),
         paper=None,
     )
     _check_different(study, found)
