@@ -246,7 +246,6 @@ class Method:
         """
         return without_prefix("personal", private)
 
-    def use(self, model: nn.Module, which: Which) -> None:
     @property
     def judging(self) -> Judging:
         """The models to judge: the method's, and each site's own where the aggregator keeps a factor there."""
@@ -256,6 +255,7 @@ class Method:
         rule = f"{own.unseen_rule}, without what stays at a site; beside it with the mean of what the sites keep"
         return Judging((*own.models, "personal"), "personal", (*own.unseen, "experts"), rule)
 
+    def use(self, model: nn.Module, which: Which) -> None:
         """Put the model into the shape of "global" or "personal" before it is used; one shape by default."""
 
     def notes(self) -> tuple[str, ...]:
