@@ -89,11 +89,11 @@ class Bench:
         return select(self.backbone.start, set(self.shared).__contains__)
 
     def work(self, site: Pictures | None = None, round_index: int = 0, **given: Any) -> Work:
-        """What `Method.train` is handed; `shared`, `private` and `training` may be given."""
+        """What `Method.train` is handed; `shared`, `extras`, `private` and `training` may be given."""
         shared, private = given.get("shared", self.start), given.get("private", {})
         put(self.model, {**self.backbone.start, **shared, **self.method.personal(private, shared)})
         site, training = site or Pictures(), given.get("training", self.training)
-        order = Order("train", site.name, round_index, shared)
+        order = Order("train", site.name, round_index, shared, given.get("extras", {}))
         return Work(order, self.model, self.backbone.live, site, private, training, 0)
 
     def worker(self, folder: Path, site: Pictures | None = None) -> Worker:

@@ -1,4 +1,6 @@
-"""The Method contract carries what it was not written for: FedRep, Ditto and SCAFFOLD in a few lines each.
+"""The Method contract carries what it was not written for: FedRep and Ditto in a few lines each.
+
+SCAFFOLD, once here too, is a method now (`test_scaffold.py`).
 
 Each site's loss is a square, a / 2 (body + head - b)^2, so that every answer is known. These are no plugins: they show
 that the hooks suffice (docs/decisions/0003-method-contract.md).
@@ -6,7 +8,7 @@ that the hooks suffice (docs/decisions/0003-method-contract.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods.squares import BODY, HEAD, Federation, Square, on_squares, two_squares
-from sammit.config import Experiment
+from methods.squares import BODY, HEAD, Federation, on_squares, two_squares
 from sammit.errors import UserError
 from sammit.learning.loop import fit
 from sammit.methods import base
-from sammit.methods.base import Outcome, Server, Which, Work
-from sammit.methods.state import WeightedMean, copied, put, squared_norm, take, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, SiteData, State, Update
+from sammit.methods.base import Outcome, Which, Work
+from sammit.methods.state import copied, put, squared_norm, take, with_prefix, without_prefix
+from sammit.vocabulary import Batch, Declared, State
 
 # FedRep (Collins et al., 2102.07078): the head with the body frozen, then the body with the head frozen
 
@@ -124,96 +125,6 @@ def test_dittos_own_model_lies_between_the_site_and_the_global_one(tmp_path: Pat
         expected = (2 * site.a * site.b + center) / (2 * site.a + 1)
         assert run.answer(site.name, "personal", server.shared) == pytest.approx(expected, abs=1e-3)
         assert run.answer(site.name, "global", server.shared) == pytest.approx(center)
-
-
-# SCAFFOLD (Karimireddy et al., 1910.06378): control variates up and down, a state at both ends, a corrected gradient
-
-
-class Scaffold(base.Method):
-    """Steps along g + c - c_k, that is on the loss plus <c - c_k, w>; option II for the new control."""
-
-    surveyed = (Declared("here", (), "int64", "one for each site"),)
-    extras_up = (Declared("control.", None, "float32", "change of the site's control variate"),)
-    extras_down = (Declared("control.", None, "float32", "the server's control variate c"),)
-    server_state = (
-        Declared("control.", None, "float32", "the server's control variate c"),
-        Declared("sites", (), "int64", "K, also where some do not answer"),
-    )
-    site_state = (Declared("control.", None, "float32", "this site's control variate c_k"),)
-
-    def survey(self, site: SiteData) -> State:
-        return {"here": torch.tensor(1)}
-
-    def plan(self, experiment: Experiment, surveys: Mapping[str, State]) -> tuple[Experiment, State]:
-        return experiment, {"sites": torch.stack([survey["here"] for survey in surveys.values()]).sum()}
-
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
-        return server.shared, with_prefix("control", self._control(server.memory, server.shared))
-
-    def train(self, work: Work) -> Outcome:
-        start = copied(work.order.tensors)
-        common, own = (self._control(state, start) for state in (work.order.extras, work.private))
-        trainer = work.trainer(start, work.steps)
-        loss = fit(trainer, work.batches(work.steps, "train"), self._corrected(work, common, own))
-        now = take(work.model, start)
-        new = {n: own[n] - common[n] + (start[n] - now[n]) / trainer.rate_sum(n) for n in start}
-        change = {name: new[name] - own[name] for name in start}
-        return Outcome(
-            with_prefix("control", new), with_prefix("control", change), {"loss": loss, "steps": trainer.done}
-        )
-
-    def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
-        control, count = self._control(server.memory, server.shared), int(server.memory["sites"])
-        shared = WeightedMean()
-        for update in updates:
-            shared.add(update.tensors, 1)
-            change = without_prefix("control", update.extras)
-            control = {name: c + change[name] / count for name, c in control.items()}
-        return Server(shared.mean() or server.shared, {**server.memory, **with_prefix("control", control)})
-
-    def _corrected(self, work: Work, common: State, own: State) -> Callable[[Batch], Tensor]:
-        plain, now = self.objective(work), dict(work.model.named_parameters())
-
-        def objective(batch: Batch) -> Tensor:
-            bend = torch.stack([((common[name] - own[name]) * now[name]).sum() for name in own])
-            return plain(batch) + bend.sum()
-
-        return objective
-
-    def _control(self, state: State, like: State) -> State:
-        return without_prefix("control", state) or {name: torch.zeros_like(t) for name, t in like.items()}
-
-
-def test_scaffolds_first_controls_are_mean_gradients(tmp_path: Path) -> None:
-    """By hand from 0: five steps, body and head alike, so x closes by 1 - 0.2 a each; c is the mean of the c_k."""
-    run = Federation(on_squares(Scaffold()), two_squares(), tmp_path)
-    server = run.run(1)
-    controls = []
-    for site in run.sites:
-        x = site.b * (1 - (1 - 0.2 * site.a) ** 5)
-        controls.append(-x / 2 / (5 * 0.1))  # (w_0 - w_5) over the sum of the rates
-        assert float(run.private(site.name)[f"control.{BODY}"]) == pytest.approx(controls[-1], abs=1e-6)
-    assert float(server.memory[f"control.{BODY}"]) == pytest.approx(sum(controls) / 2, abs=1e-6)
-    assert int(server.memory["sites"]) == 2
-
-
-def test_scaffold_finds_what_fedavg_misses(tmp_path: Path) -> None:
-    """In five steps the steep site nearly reaches its own answer, the flat one does not; their mean is elsewhere."""
-    answer = {}
-    for method in (base.Method(), Scaffold()):
-        server = Federation(on_squares(method), two_squares(), tmp_path / type(method).__name__).run(60)
-        answer[type(method).__name__] = float(server.shared[BODY] + server.shared[HEAD])
-    assert answer["Scaffold"] == pytest.approx(0.8, abs=1e-3)
-    assert abs(answer["Method"] - 0.8) > 0.05
-
-
-def test_scaffold_divides_by_all_sites_where_one_is_silent() -> None:
-    """c moves by 1 / K of the change, K counted before the first round."""
-    method = Scaffold()
-    _, memory = method.plan(Experiment(), {name: method.survey(Square(name, 1, 0)) for name in "abcd"})
-    server = Server({BODY: torch.zeros(())}, memory)
-    update = Update("a", 0, server.shared, {f"control.{BODY}": torch.tensor(2.0)}, 1, {})
-    assert float(method.aggregate(server, [update]).memory[f"control.{BODY}"]) == 0.5
 
 
 @pytest.mark.parametrize("undeclared", ["extras", "private"])

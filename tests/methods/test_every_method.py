@@ -117,8 +117,7 @@ def test_whatever_is_returned_is_declared(name: str, kept: Any, optimiser: Any) 
     server, private = started(b, ("a",)), {}
     for index in range(3):
         tensors, extras = b.method.orders(server, "a")
-        work = b.work(None, index, shared=tensors, private=private)
-        work = replace(work, order=replace(work.order, extras=extras))
+        work = b.work(None, index, shared=tensors, extras=extras, private=private)
         outcome = b.method.train(work) if index < 2 else b.method.finish(work)
         if outcome is None:
             continue
@@ -189,7 +188,8 @@ def test_a_round_can_be_repeated(name: str, tmp_path: Path) -> None:
 
 def test_training_moves_what_it_may_and_nothing_else(trained: tuple[Bench, Server, Update]) -> None:
     b, server, _ = trained
-    work = b.work(shared=server.shared)
+    tensors, extras = b.method.orders(server, "a")
+    work = b.work(shared=tensors, extras=extras)
     fixed = [name for name, _ in b.model.named_parameters() if name not in b.backbone.live]
     before = take(b.model, fixed)
     b.method.train(work)
