@@ -72,7 +72,7 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
     structures = tuple(reading["structures"])
     model = build_model(experiment.model, experiment.data.size, len(structures), experiment.seed)
     shared, facts = read_state(run / "models" / "global.safetensors")
-    if base_hash(model) != facts["base"]:
+    if base_hash(model, fixed=method.fixes) != facts["base"]:
         raise UserError(f"{run}: was trained from other base weights than model.weights gives now; put those back")
     put(model, shared)
     own = run / "models" / "sites" / f"{site}.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from time import perf_counter
 
@@ -12,21 +13,22 @@ from sammit.federation.prepare import Prepared
 from sammit.learning.inference import WholeCase
 from sammit.learning.loop import Trainer, steps_in_round
 from sammit.learning.losses import segmentation_loss
-from sammit.methods.state import select
+from sammit.methods.aggregators.factors import is_factor
+from sammit.methods.state import fingerprint
 from sammit.runs import peak_memory
-from sammit.vocabulary import Batch, Update
+from sammit.vocabulary import Batch, Declared, Order, State, Update
 
 
 def estimate(prepared: Prepared) -> dict[str, str]:
     """Parameters, bytes and time in words; the model's tensors are left as they were."""
     training = prepared.experiment.training
     counts = prepared.parameters()
-    state = select(prepared.backbone.start, set(prepared.shared).__contains__)
-    message = len(encode(Update("site", 0, state, {}, 1, {})))
     known = {
         "parameters": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-        "bytes a site and round": f"{message:,} up, {message:,} down" if prepared.shared else "0",
+        "bytes a site and round": _bytes_in_words(prepared),
     }
+    if any(is_factor(name) for name in prepared.shared):
+        known["low-rank factors"] = f"merged by {prepared.experiment.method.aggregator}"
     if isinstance(prepared.backbone.model, WholeCase):
         return known | {"training time": "not measured: the model trains in a process of its own"}
     seconds, memory = _measured_step(prepared)
@@ -37,6 +39,40 @@ def estimate(prepared: Prepared) -> dict[str, str]:
         "training time": f"about {steps * training.rounds * seconds / 60:.0f} min, scoring not counted",
         "memory": f"about {memory / 1e6:.0f} MB (this process after one step)",
     }
+
+
+def _bytes_in_words(prepared: Prepared) -> str:
+    """Up and down in the first round; site by site where they differ."""
+    told = {site.name: "{:,} up, {:,} down".format(*message_bytes(prepared, site.name)) for site in prepared.trainers}
+    if len(set(told.values())) == 1:
+        return next(iter(told.values()))
+    return "; ".join(f"{site} {words}" for site, words in told.items())
+
+
+def message_bytes(prepared: Prepared, site: str) -> tuple[int, int]:
+    """Bytes of one site's first update and of the order for it, each serialised as it would travel.
+
+    The order is the real one. Of the update's extras only the declarations are known: a family without a shape is
+    counted as one tensor for each shared name.
+    """
+    method = prepared.method
+    tensors, extras = method.orders(prepared.server, site)
+    down = Order("train", "site", 0, method.aggregator.cut(tensors, site), extras, fingerprint(tensors))
+    sent = method.aggregator.cut(prepared.template, site)
+    up = Update("site", 0, sent, _declared(method.extras_up, sent), 1, dict.fromkeys(method.reports, 0.5))
+    return len(encode(up)), len(encode(down))
+
+
+def _declared(extras: Iterable[Declared], shared: State) -> State:
+    """Zeros for each declared tensor."""
+    state: State = {}
+    for declared in extras:
+        kind = getattr(torch, declared.dtype)
+        if declared.shape is not None:
+            state[declared.name] = torch.zeros(declared.shape, dtype=kind)
+        else:
+            state |= {f"{declared.name}{name}": torch.zeros_like(t, dtype=kind) for name, t in shared.items()}
+    return state
 
 
 def _measured_step(prepared: Prepared) -> tuple[float, int]:

@@ -52,7 +52,8 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     without: Part | None = "test" if prepared.experiment.evaluation.scored == "val" else None
     data = {site.name: site.fingerprint(without) for site in prepared.sites}
     notes = [*prepared.method.notes(), *prepared.method.aggregator.notes()]
-    return {"data": data, "base_weights": base_hash(prepared.backbone.model), "notes": notes}
+    base = base_hash(prepared.backbone.model, fixed=prepared.method.fixes)
+    return {"data": data, "base_weights": base, "notes": notes}
 
 
 def check_inputs(folder: RunFolder, prepared: Prepared) -> None:

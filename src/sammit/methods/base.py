@@ -276,6 +276,10 @@ class Method:
         """The live names that stay."""
         return tuple(name for name in self.trained_names(live) if not self._travels(name))
 
+    def fixes(self, name: str) -> bool:
+        """Whether a tensor is as it was built at all sites and for the whole run, live or not."""
+        return not self.trained_names([name])
+
     def _travels(self, name: str) -> bool:
         return self.shares(name) and self.aggregator.shares(name)
 

@@ -130,6 +130,8 @@ def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
 
 
 _ADAPTER = re.compile(r"(^|\.)adapters\.")
+_HELD = re.compile(r"(^|\.)adapters\..*_rest$")
+"""What a server fills beside low-rank factors (models.adapters.factors.rest) is trained by nobody."""
 
 
 def set_trainable(model: nn.Module, train: str) -> list[str]:
@@ -142,7 +144,7 @@ def set_trainable(model: nn.Module, train: str) -> list[str]:
     live = []
     for name, parameter in model.named_parameters():
         encoder = name.startswith("vision_encoder.") and not _ADAPTER.search(name)
-        constant = name.startswith(("positions.", "no_mask_embed."))
+        constant = name.startswith(("positions.", "no_mask_embed.")) or bool(_HELD.search(name))
         frozen = constant or (encoder and train != "all") or (bool(_ADAPTER.search(name)) and train == "decoder")
         parameter.requires_grad_(not frozen)
         if not frozen:

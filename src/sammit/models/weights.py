@@ -8,7 +8,7 @@ blocks' relative positions (linear).
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +52,9 @@ def load_into(model: PromptFreeSam, config: ModelConfig) -> None:
     _load(model, tensors, path)
 
 
-def base_hash(model: nn.Module, without: Collection[str] = ()) -> str:
+def base_hash(
+    model: nn.Module, without: Collection[str] = (), fixed: Callable[[str], bool] = lambda name: False
+) -> str:
     """SHA-256, hexadecimal, of the base tensors in fp32: names, shapes and bytes, sorted by name, adapters left out.
 
     Equal hashes prove that two sites start from one base. Random constants such as the positional features count.
@@ -60,10 +62,11 @@ def base_hash(model: nn.Module, without: Collection[str] = ()) -> str:
     Args:
         model: from `build_model`.
         without: names to leave out as well; with the live names, the hash of what training must not touch.
+        fixed: the adapters' tensors that nobody trains, which count as base: they do not travel, and must be equal.
     """
     digest = sha256()
     for name, tensor in sorted(model.state_dict().items()):
-        if layouts.adapter_of(name) is None and name not in without:
+        if (layouts.adapter_of(name) is None or fixed(name)) and name not in without:
             digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
             digest.update(memoryview(tensor.detach().float().cpu().contiguous().numpy()).cast("B"))
     return digest.hexdigest()

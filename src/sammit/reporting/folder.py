@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Round:
         validation: model ("global" or "personal") -> site -> Dice; empty in a round without validation.
         up, down: bytes by site.
         failed: reason by site.
+        server: numbers about the aggregation, as the method and the aggregator name them.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Round:
     up: Mapping[str, float]
     down: Mapping[str, float]
     failed: Mapping[str, str]
+    server: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def _round(line: Mapping[str, Any]) -> Round:
         up=_numbers(line.get("up_bytes")),
         down=_numbers(line.get("down_bytes")),
         failed={site: str(reason) for site, reason in (line.get("failed") or {}).items()},
+        server=_numbers(line.get("server")),
     )
 
 

@@ -141,7 +141,12 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
         unseen=to_html(unseen) if (unseen := unseen_models(summary)) else "",
         results=to_html(results(summary)),
         worst=sentences.worst(summary),
-        facts=[*(run.environment or {}).get("notes", []), *sentences.unseen(summary), *sentences.undefined(summary)],
+        facts=[
+            *(run.environment or {}).get("notes", []),
+            *sentences.merging(run.rounds),
+            *sentences.unseen(summary),
+            *sentences.undefined(summary),
+        ],
         doubts=sentences.doubts(summary),
         curves=_drawn(validation, figures.loss_curves(run.rounds, chosen, name)),
         failures=sentences.failures(run.rounds),

@@ -133,6 +133,20 @@ def failures(rounds: Sequence[Round]) -> list[str]:
     ]
 
 
+def merging(rounds: Sequence[Round]) -> list[str]:
+    """How far the merged low-rank factors were from what the sites' own stand for; [] where none travelled in pairs."""
+    errors = [record.server["lora_error"] for record in rounds if "lora_error" in record.server]
+    if not errors:
+        return []
+    worst = max(errors)
+    if worst < 1e-5:
+        return ["Low-rank factors were merged exactly: the merged update is the weighted mean of the sites' updates."]
+    return [
+        f"The merged low-rank update missed the weighted mean of the sites' updates by {wording.percent(errors[-1])} "
+        f"in the last round and by {wording.percent(worst)} at most (of its Frobenius norm, over all pairs of factors)."
+    ]
+
+
 def travelled(summary: Mapping[str, Any]) -> str:
     """What a site sends and is sent, and what the run cost."""
     traffic, counts = summary.get("traffic") or {}, summary.get("parameters") or {}

@@ -65,6 +65,12 @@ def _scaled(number: float, units: tuple[str, ...]) -> str:
     return f"{text}{SPACE}{units[steps]}".strip()
 
 
+def percent(share: float) -> str:
+    """A share with two digits: 3.1 %, 0.00042 %."""
+    digits = max(0, 1 - math.floor(math.log10(abs(100 * share)))) if share else 0
+    return f"{100 * share:.{digits}f}{SPACE}%"
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as 0.4 s, 12 s, 3 min 20 s or 2 h 5 min."""
     if seconds is None:

@@ -107,7 +107,7 @@ def test_the_naive_mean_is_exact_where_one_factor_agrees(given: Sites, factor: s
 
 
 def test_the_naive_mean_by_hand() -> None:
-    """Two sites, rank one: B = (1, 0) and (0, 1), A the same; the sum is half the identity, the mean a quarter of ones."""
+    """Two sites, rank one: B = (1, 0) and (0, 1), A likewise; the sum is half the identity, the mean all quarters."""
     first: State = {UPS[0]: torch.tensor([[1.0], [0.0]]), down_of(UPS[0]): torch.tensor([[1.0, 0.0]])}
     second: State = {UPS[0]: torch.tensor([[0.0], [1.0]]), down_of(UPS[0]): torch.tensor([[0.0, 1.0]])}
     server, metrics = rule("naive").merge(first, [(first, 3.0), (second, 3.0)])

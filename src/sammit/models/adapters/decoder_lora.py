@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sammit.errors import UserError
 from sammit.models.adapters.base import AttentionAdapter
-from sammit.models.adapters.factors import factors
+from sammit.models.adapters.factors import added, factors, rest
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Options:
 
     rank: int = 4  # R
     alpha: float = 0.0  # scale is alpha / rank; 0: alpha = rank
+    residual: bool = False  # as in [model.lora]
 
 
 class Adapter(AttentionAdapter):
@@ -36,11 +37,13 @@ class Adapter(AttentionAdapter):
         self.scale = (options.alpha or options.rank) / options.rank
         self.q_down, self.q_up = factors(width, inner, options.rank)
         self.v_down, self.v_up = factors(width, inner, options.rank)
+        self.q_rest = rest(width, inner, options.residual)
+        self.v_rest = rest(width, inner, options.residual)
 
     def to_q(self, tokens: Tensor) -> Tensor:
         """(..., X) -> (..., I)."""
-        return self.q_up(self.q_down(tokens)) * self.scale  # type: ignore[no-any-return]
+        return added(tokens, self.q_down, self.q_up, self.q_rest, self.scale)
 
     def to_v(self, tokens: Tensor) -> Tensor:
         """(..., X) -> (..., I)."""
-        return self.v_up(self.v_down(tokens)) * self.scale  # type: ignore[no-any-return]
+        return added(tokens, self.v_down, self.v_up, self.v_rest, self.scale)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sammit.errors import UserError
 from sammit.models.adapters.base import BlockAdapter
-from sammit.models.adapters.factors import factors
+from sammit.models.adapters.factors import added, factors, rest
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Options:
 
     rank: int = 4  # R
     alpha: float = 0.0  # scale is alpha / rank; 0: alpha = rank
+    residual: bool = False  # a frozen matrix beside each pair, which the aggregator fedex_lora asks for and fills
 
 
 class Adapter(BlockAdapter):
@@ -36,9 +37,11 @@ class Adapter(BlockAdapter):
         self.scale = (options.alpha or options.rank) / options.rank
         self.q_down, self.q_up = factors(width, width, options.rank)
         self.v_down, self.v_up = factors(width, width, options.rank)
+        self.q_rest = rest(width, width, options.residual)
+        self.v_rest = rest(width, width, options.residual)
 
     def to_qkv(self, tokens: Tensor) -> Tensor:
         """(..., D) -> (..., 3 D); the middle third, k, is zero."""
-        q = self.q_up(self.q_down(tokens)) * self.scale
-        v = self.v_up(self.v_down(tokens)) * self.scale
+        q = added(tokens, self.q_down, self.q_up, self.q_rest, self.scale)
+        v = added(tokens, self.v_down, self.v_up, self.v_rest, self.scale)
         return torch.cat([q, torch.zeros_like(q), v], dim=-1)
