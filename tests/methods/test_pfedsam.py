@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from methods.conftest import Bench, Pictures, bench, equal, noisy, picture
 from sammit.config import Experiment, MethodConfig, ModelConfig
 from sammit.errors import UserError
+from sammit.federation.guard import check_declared
 from sammit.federation.messages import encode
 from sammit.federation.prepare import make_method
 from sammit.federation.scoring import SiteScores
@@ -450,6 +451,20 @@ def test_the_last_local_stage(epochs: float, steps: int) -> None:
     assert outcome.metrics["steps"] == steps
     assert equal(shared, phi) and not equal(personal, psi)
     assert outcome.private[f"optimiser.{b.personal[0]}|step"] == 2 + steps
+
+
+def test_the_last_stage_may_tune_a_copy_of_the_shared_part() -> None:
+    """The copy is the site's own: it is put over the shared tensors of its personal model, and of no other."""
+    b = pfedsam({"final_stage": "all"})
+    phi, psi = noisy(b.start), noisy(take(b.model, b.personal), 1)
+    outcome = b.method.finish(b.work(None, LATE, shared=phi, private=with_prefix("personal", psi)))
+    assert outcome is not None
+    check_declared(outcome.private, b.method.site_state, "a site's state")
+    tuned, personal = b.method.split(b.work(None, LATE, shared=phi, private=with_prefix("personal", psi)))
+    own = b.method.personal(outcome.private | with_prefix("personal", personal), phi)
+    assert equal(tuned, phi) and own.keys() == {*b.shared, *b.personal}
+    assert all(not torch.equal(own[name], phi[name]) for name in b.shared)
+    assert "a copy of the shared part" in " ".join(b.method.notes())
 
 
 def test_the_last_stage_has_the_same_teacher() -> None:

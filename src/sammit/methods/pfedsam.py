@@ -34,7 +34,7 @@ from sammit.methods import base
 from sammit.methods.base import Judged, Outcome, Train, Which, Work
 from sammit.methods.pfedsam_objectives import EXPERTS, Objectives, Terms
 from sammit.methods.stages import first_steps
-from sammit.methods.state import copied, has_component, set_active, with_prefix, without_prefix
+from sammit.methods.state import copied, has_component, set_active, take, with_prefix, without_prefix
 from sammit.vocabulary import Batch, Declared, State, is_adapter
 
 PAPER = "Wang et al. 2025 (2509.15638), a reconstruction from its abstract"
@@ -56,6 +56,7 @@ class Options(Terms):
     kd_teacher: Literal["received", "trained", "ema"] = "received"  # phi^t, phi_k after its stage, or its average
     ema_decay: float = 0.9  # of the "ema" teacher, a round
     final_local_epochs: float = 1.0  # local stage after the last aggregation, in rounds' worth of local steps; 0: none
+    final_stage: Literal["experts", "all"] = "experts"  # all: it tunes a copy of the shared part too, which stays
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
@@ -97,10 +98,12 @@ class Method(base.Method):
 
     @property
     def site_state(self) -> tuple[Declared, ...]:  # type: ignore[override]
-        """Moments, and the "ema" teacher if that is chosen."""
+        """Moments, and the "ema" teacher and a copy of the shared part if these are chosen."""
         moments = Declared("optimiser.", None, "float32", "the experts' moments; the shared part's where they are kept")
         ema = Declared("ema.", None, "float32", "running average of the shared tensors, the 'ema' teacher")
-        return (moments, ema) if self.options.kd_teacher == "ema" else (moments,)
+        own = Declared("own.", None, "float32", "this site's copy of the shared tensors, tuned in the last local stage")
+        chosen = (moments, ema) if self.options.kd_teacher == "ema" else (moments,)
+        return (*chosen, own) if self.options.final_stage == "all" else chosen
 
     def trains(self, name: str) -> bool:
         """Everything live; of a low-rank decoder its factors and head, of a frozen one nothing."""
@@ -114,6 +117,10 @@ class Method(base.Method):
             return False
         return self.options.decoder != "local" or not _is_decoder(name)
 
+    def personal(self, private: State, shared: State) -> State:
+        """The experts, and the site's tuned copy of the shared part where there is one."""
+        return without_prefix("own", private) | super().personal(private, shared)
+
     def use(self, model: torch.nn.Module, which: Which) -> None:
         """The global model is the shared part with the experts bypassed."""
         set_active(model, EXPERTS, which == "personal")
@@ -121,9 +128,12 @@ class Method(base.Method):
     def notes(self) -> tuple[str, ...]:
         """That this is a reconstruction, and whether experts were trained once more after the last aggregation."""
         rounds = self.options.final_local_epochs
+        what = {
+            "experts": "its experts once more, with the shared part frozen,",
+            "all": "its experts and a copy of the shared part, which stays there,",
+        }[self.options.final_stage]
         last = (
-            f"After the last aggregation each site trained its experts once more, for {rounds:g} rounds' worth of "
-            "local steps, with the shared part frozen."
+            f"After the last aggregation each site trained {what} for {rounds:g} rounds' worth of local steps."
             if rounds
             else "Experts were not trained again after the last aggregation."
         )
@@ -164,29 +174,33 @@ class Method(base.Method):
     def finish(self, work: Work) -> Outcome | None:
         """One more local stage on the final shared tensors, since the experts were fitted to phi_k, not to the mean.
 
-        It has the schedule of a whole run to itself: the rounds' own has come to an end by then.
+        With `final_stage = "all"` a copy of the shared tensors is tuned with them and stays at the site. The stage has
+        the schedule of a whole run to itself: the rounds' own has come to an end by then.
         """
         local = work.steps - first_steps(work.steps, self.options.global_share)
         steps = round(local * self.options.final_local_epochs)
         if not steps:
             return None
         last = replace(work, training=replace(work.training, rounds=1), order=replace(work.order, round=0))
-        trainer = self._trainer(last, "local", steps)
+        whole = self.options.final_stage == "all"
+        trainer = self._trainer(last, "last" if whole else "local", steps)
         received = copied(work.order.tensors)
         objectives = Objectives(self, self.options, work)
         teacher = self._teacher(received, self._ema(work, received))
         fit(trainer, work.batches(steps, "final"), objectives.personal(teacher))
         self.use(work.model, "personal")
-        private = with_prefix("optimiser", trainer.optimiser_state())
+        own = take(work.model, self.shared_names(work.live)) if whole else {}
+        private = with_prefix("optimiser", trainer.optimiser_state()) | with_prefix("own", own)
         return Outcome(private, {}, {"loss": trainer.mean_loss, "steps": trainer.done})
 
-    def _trainer(self, work: Work, stage: Literal["global", "local"], steps: int) -> Trainer:
+    def _trainer(self, work: Work, stage: Literal["global", "local", "last"], steps: int) -> Trainer:
         """A stage's trainer; the experts' moments are always kept, the shared part's where the recipe says so."""
-        names = self.shared_names(work.live) if stage == "global" else self.personal_names(work.live)
+        shared, personal = self.shared_names(work.live), self.personal_names(work.live)
+        names = {"global": shared, "local": personal, "last": shared + personal}[stage]
         if steps and not names:
             mend = "'lora'" if stage == "global" else "'mixture'"
             raise UserError(f"model.adapter: pfedsam has nothing to train in its {stage} stage; add {mend}")
-        kept = without_prefix("optimiser", work.private) if stage == "local" else work.kept_moments()
+        kept = work.kept_moments() if stage == "global" else without_prefix("optimiser", work.private)
         return work.trainer(names, steps, kept)
 
     def _teacher(self, received: State, ema: State) -> State:
