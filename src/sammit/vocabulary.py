@@ -117,7 +117,8 @@ class Declared:
 
     Attributes:
         name: its name; a trailing "." declares a family with this prefix, one tensor for each shared name.
-        shape: exact shape, or None when it equals that of the tensor it belongs to (families only).
+        shape: exact shape, -1 for a side that follows from the recipe or the data; None when it equals that of the
+            tensor it belongs to (families only).
         dtype: "float32" | "float64" | "int64".
         purpose: one line a hospital's engineer can read.
     """

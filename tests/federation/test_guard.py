@@ -73,6 +73,17 @@ def test_undeclared_state_is_an_error_of_the_method() -> None:
         check_declared({"x": torch.zeros(1)}, DECLARED, "a site's state")
 
 
+@pytest.mark.parametrize(("shape", "fits"), [((4, 3, 5), True), ((0, 3, 9), True), ((4, 2, 5), False), ((4, 3), False)])
+def test_a_side_whose_length_is_left_open(shape: tuple[int, ...], fits: bool) -> None:
+    """-1 in a declaration; the number of sides and the others are held to."""
+    bank = (Declared("bank", (-1, 3, -1), "float32", "spectra"),)
+    if fits:
+        check_declared({"bank": torch.zeros(shape)}, bank, "a survey")
+    else:
+        with pytest.raises(UserError, match=r"'bank' in a survey .* declared as float32 \(-1, 3, -1\)"):
+            check_declared({"bank": torch.zeros(shape)}, bank, "a survey")
+
+
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=12)
 DTYPES = st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
 SHAPES = st.lists(st.integers(0, 4), max_size=3).map(tuple)

@@ -53,7 +53,7 @@ def message_bytes(prepared: Prepared, site: str) -> tuple[int, int]:
     """Bytes of one site's first update and of the order for it, each serialised as it would travel.
 
     The order is the real one. Of the update's extras only the declarations are known: a family without a shape is
-    counted as one tensor for each shared name.
+    counted as one tensor for each shared name, and one with a side of unknown length as nothing.
     """
     method = prepared.method
     tensors, extras = method.orders(prepared.server, site)
@@ -69,7 +69,7 @@ def _declared(extras: Iterable[Declared], shared: State) -> State:
     for declared in extras:
         kind = getattr(torch, declared.dtype)
         if declared.shape is not None:
-            state[declared.name] = torch.zeros(declared.shape, dtype=kind)
+            state[declared.name] = torch.zeros([max(side, 0) for side in declared.shape], dtype=kind)
         else:
             state |= {f"{declared.name}{name}": torch.zeros_like(t, dtype=kind) for name, t in shared.items()}
     return state

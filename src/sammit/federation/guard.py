@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from torch import Tensor
+
 from sammit.errors import UserError
 from sammit.methods.state import first_not_finite
 from sammit.vocabulary import Declared, Failure, Reply, State, Update
@@ -78,11 +80,18 @@ def check_declared(state: State, declared: tuple[Declared, ...], where: str) -> 
         if fits is None:
             raise UserError(f"{where} holds the undeclared tensor '{name}': the method must declare it or not send it")
         shape, dtype = fits.shape, str(tensor.dtype).removeprefix("torch.")
-        if dtype != fits.dtype or (shape is not None and tuple(tensor.shape) != shape):
+        if dtype != fits.dtype or not (shape is None or _has_shape(tensor, shape)):
             raise UserError(
                 f"'{name}' in {where} is {dtype} {tuple(tensor.shape)}, declared as {fits.dtype} {shape}: "
                 "the method must send what it declares"
             )
+
+
+def _has_shape(tensor: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is as declared, any length being right for a side of -1."""
+    return tensor.ndim == len(shape) and all(
+        wanted in (-1, side) for side, wanted in zip(tensor.shape, shape, strict=True)
+    )
 
 
 def declaration_of(name: str, declared: tuple[Declared, ...]) -> Declared | None:

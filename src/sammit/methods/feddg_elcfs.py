@@ -52,6 +52,7 @@ TRAVELS = "every trained tensor; once, low-frequency amplitudes of some training
 STAYS = "nothing but the optimiser's moments, where they are kept"
 
 BANK = "amplitude.bank"
+SHAPE = (-1, 3, -1, -1)  # images, channels, 2 b + 1, 2 b + 1
 TEMPERATURE = 0.05
 CLIP = 100.0
 
@@ -78,13 +79,13 @@ class Method(base.Method):
     """Both halves of FedDG-ELCFS."""
 
     surveyed: ClassVar[tuple[Declared, ...]] = (
-        Declared("amplitude.", None, "float32", "low-frequency amplitudes of some training images, no phases"),
+        Declared(BANK, SHAPE, "float32", "low-frequency amplitudes of some training images, no phases"),
     )
     extras_down: ClassVar[tuple[Declared, ...]] = (
-        Declared("amplitude.", None, "float32", "the other sites' low-frequency amplitudes"),
+        Declared(BANK, SHAPE, "float32", "the other sites' low-frequency amplitudes"),
     )
     server_state: ClassVar[tuple[Declared, ...]] = (
-        Declared("amplitude.", None, "float32", "each site's low-frequency amplitudes"),
+        Declared("amplitude.", SHAPE, "float32", "each site's low-frequency amplitudes"),
     )
     options: Options
 
