@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sammit.federation.prepare import make_method
+from sammit.methods.stages import first_steps
 from sammit.study.file import read_study
 from sammit.study.plan import make_plan
 
@@ -28,3 +30,17 @@ def test_the_costs_of_fedfms(tmp_path: Path) -> None:
     for cell in cells:
         experiment = cell.experiment
         assert (experiment.data.size, experiment.training.batch_size, experiment.model.weights) == (1024, 1, "random")
+
+
+def test_rows_of_the_ablation_take_equal_steps() -> None:
+    """60 a site, the last local stage among them; a row without one trains for four rounds more."""
+    study = read_study(next(path for path in STUDIES if path.stem == "pfedsam-ablation"))
+    for name in study.methods:
+        experiment = study.example("nuclei", name)
+        training, options = experiment.training, make_method(experiment).options
+        last = 0.0
+        if experiment.method.name == "pfedsam":
+            local = training.local_steps - first_steps(training.local_steps, options.global_share)
+            last = local * options.final_local_epochs
+        assert training.rounds * training.local_steps + last == 60, name
+        assert experiment.evaluation.every >= training.rounds
