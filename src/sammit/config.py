@@ -93,7 +93,7 @@ class ModelConfig:
 
     name: str = "sam-tiny"  # one of models.build.SIZES
     weights: str = "pretrained"  # "pretrained" | "random" | path of a .pth or .safetensors
-    adapter: tuple[str, ...] = ()  # adapters in the encoder's blocks, by module name
+    adapter: tuple[str, ...] = ()  # adapters in the encoder's blocks or the decoder, by module name
     train: Literal["auto", "adapters", "decoder", "all"] = "auto"  # auto: what the method asks for
     output_stride: int = 0  # input pixels per logit pixel: 1, 2, 4, ...; 0: the model's default
     head: Literal["tokens", "mix"] = "tokens"  # a mask token for each structure, or FedFMS's 1x1 mix of four tokens
@@ -165,14 +165,15 @@ class EvaluationConfig:
     protocol: Literal["standard", "fedfms"] = "standard"  # right, or FedFMS's own, for comparison with the paper only
     unseen: tuple[str, ...] = ()  # sites that take no part and are tested whole
     selection: Literal["best", "last"] = "best"  # best: highest mean validation Dice over the source sites
-    every: int = 1  # rounds between validations
+    every: int = 1  # rounds between validations, and after the last; 0: none, where the last round is reported
     scored: Literal["test", "val"] = "test"  # whom the final scores are of; val: a search that leaves test alone
     cross_site: bool = False  # simulated runs: each site's own model is scored at every other site too (Dice)
     tolerance: float = 2.0  # of the normalised surface Dice, in mm; in pixels where spacing is unknown
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
-        _need(self.every >= 1, "evaluation.every", "at least 1")
+        _need(self.every >= 0, "evaluation.every", "0 or more")
+        _need(self.every > 0 or self.selection == "last", "evaluation.every", "at least 1 for selection = 'best'")
         _need(self.tolerance >= 0, "evaluation.tolerance", "0 or more")
 
 
@@ -270,3 +271,35 @@ def _is_option(table: str, key: str, is_table: bool) -> bool:
 def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:
     """The experiment that a recipe and `--set` overrides describe; raises UserError with the mend."""
     return experiment_from(with_settings(read_toml(path), settings or []))
+
+
+POLICY_FILE = "site.toml"
+
+
+@dataclass(frozen=True)
+class SitePolicy:
+    """`site.toml` in a site's own folder: what the site agrees to. It stays there; without one a site agrees to all."""
+
+    methods: tuple[str, ...] = ()  # the only ones that the site takes part in; empty: any
+    refuse: tuple[str, ...] = ()  # what it neither sends nor is sent beside weights: names, or families "NAME."
+
+    def refuses(self, declared: str) -> bool:
+        """Whether a declared name, or a member of a declared family ("NAME."), is among what is refused."""
+        return any(
+            declared == name
+            or (name.endswith(".") and declared.startswith(name))
+            or (declared.endswith(".") and name.startswith(declared))
+            for name in self.refuse
+        )
+
+
+def load_policy(folder: Path) -> SitePolicy:
+    """What the `site.toml` in a site's folder says; raises UserError with the file's name where it cannot be read."""
+    path = folder / POLICY_FILE
+    if not path.exists() and not path.is_symlink():  # a link that leads nowhere is no consent
+        return SitePolicy()
+    table = read_toml(path)
+    try:
+        return build(SitePolicy, table, "")
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None

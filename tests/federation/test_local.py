@@ -240,3 +240,15 @@ def test_a_split_of_its_own_is_the_same_for_all_seeds(sites: Path) -> None:
 
     assert parts(1, 0) == parts(2, 0) == parts(0, -1)
     assert len({str(parts(seed, -1)) for seed in range(6)}) > 1
+
+
+def test_a_run_need_not_validate(tmp_path: Path, sites: Path) -> None:
+    """Where the last round is reported anyway; its scores are those of a run that did."""
+    asked: dict[str, Any] = {"data": {"size": 16}, "evaluation": {"every": 0, "selection": "last"}}
+    without = tiny.run(tiny.experiment(sites, **asked), tmp_path / "without")
+    asked["evaluation"] = {"every": 1, "selection": "last"}
+    validated = tiny.run(tiny.experiment(sites, **asked), tmp_path / "with")
+    assert [row["validation"] for row in tiny.rows(without)] == [None, None]
+    assert (without / "cases.csv").read_bytes() == (validated / "cases.csv").read_bytes()
+    with pytest.raises(UserError, match=r"evaluation.every: must be at least 1 for selection = 'best'"):
+        tiny.experiment(sites, evaluation={"every": 0})

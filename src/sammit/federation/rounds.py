@@ -159,8 +159,8 @@ class Rounds:
         index = progress.round - 1
         line = dict(progress.line)
         best, best_shared = progress.best, progress.best_shared
-        last = progress.round == self.experiment.training.rounds
-        if progress.round % self.experiment.evaluation.every == 0 or last:
+        every, last = self.experiment.evaluation.every, progress.round == self.experiment.training.rounds
+        if every and (progress.round % every == 0 or last):
             judged = self.evaluate(progress, progress.server.shared, index, "evaluate", "val", self.train_sites)
             line["validation"] = {site: dict(judgement.dice) for site, judgement in judged.items()}
             reported = self.method.judging.reported
