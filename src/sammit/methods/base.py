@@ -172,6 +172,10 @@ class Method:
     def plan(self, experiment: Experiment, surveys: Mapping[str, State]) -> tuple[Experiment, State]:
         """What the server makes of all training sites' surveys; the recipe as it is and no memory by default.
 
+        Args:
+            experiment: the recipe's.
+            surveys: by site, one for every site that trains, empty where nothing is asked: they count the sites.
+
         Returns:
             The effective experiment, from which every site builds its model, and the server's first memory, declared
             in `server_state`, of which `orders` may send.
