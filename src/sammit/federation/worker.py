@@ -8,9 +8,10 @@ from functools import partial
 
 from torch import nn
 
-from sammit.config import Experiment
+from sammit.config import Experiment, SitePolicy
 from sammit.errors import UserError
-from sammit.federation.guard import check_declared, check_reported
+from sammit.federation.consent import check_agreed
+from sammit.federation.guard import check_declared, refusal
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.pictures import CasePictures
 from sammit.federation.scoring import SiteScores, Use
@@ -18,7 +19,7 @@ from sammit.geometry import View
 from sammit.learning.evaluate import Scorer
 from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
-from sammit.methods.state import WeightedMean, first_not_finite, put, take, with_prefix, without_moments
+from sammit.methods.state import WeightedMean, first_not_finite, put, select, take, with_prefix, without_moments
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
@@ -54,6 +55,7 @@ class Worker:
         memory: PrivateMemory,
         experiment: Experiment,
         lent: Callable[[], Mapping[str, State]] | None = None,
+        policy: SitePolicy | None = None,
     ) -> None:
         """
         Args:
@@ -62,9 +64,11 @@ class Worker:
             memory: the site's own files.
             lent: the final private states of the sites that train, by name, where one process simulates all of them;
                 across hospitals nobody lends, and a site that takes no part is judged with the global model alone.
+            policy: what the site agrees to; to all by default.
         """
         self.site, self.view, self.method, self.backbone = site, view, method, backbone
         self.memory, self.experiment, self.lent = memory, experiment, lent
+        self.policy = policy or SitePolicy()
 
     def handle(self, order: Order) -> Reply:
         """The reply to an order; private state changes as `memory` describes."""
@@ -80,15 +84,25 @@ class Worker:
         return Done(self.site.name, order.round)
 
     def _train(self, order: Order) -> Update:
+        check_agreed(self.site.name, self.policy, self.experiment.method.name, self.method)
         work = self._work(order, self.memory.committed()[0])
         outcome = self.method.train(work)
         shared, personal = self.method.split(work)
-        check_declared(outcome.extras, self.method.extras_up, "an update")
-        check_reported(outcome.metrics, self.method.reports)
-        self.memory.stage(self._private(outcome, personal), order.round, order.fingerprint)
+        private = self._private(outcome, personal)
         samples = self.site.samples("train")
         sent = self.method.aggregator.cut(shared, self.site.name)
-        return Update(self.site.name, order.round, sent, outcome.extras, samples, outcome.metrics)
+        update = Update(self.site.name, order.round, sent, outcome.extras, samples, outcome.metrics)
+        self._check(update)
+        self.memory.stage(private, order.round, order.fingerprint)
+        return update
+
+    def _check(self, update: Update) -> None:
+        """Raise UserError where the server would refuse the update: what it must not have does not leave at all."""
+        shared = select(self.backbone.start, set(self.method.shared_names(self.backbone.live)).__contains__)
+        template = self.method.aggregator.cut(shared, self.site.name)
+        reason = refusal(update, update.round, template, self.method.extras_up, self.method.reports)
+        if reason:
+            raise UserError(reason)
 
     def _finish(self, order: Order) -> None:
         """The state that the run leaves: the selected one, after the method's last local stage."""
