@@ -48,11 +48,12 @@ print("HEAVY", sorted(heavy))
     assert done.stdout.splitlines()[-1] == "HEAVY []", done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("kind", ["methods", "models", "datasets", "adapters"])
+@pytest.mark.parametrize("kind", ["methods", "aggregators", "models", "datasets", "adapters"])
 def test_lists_for_scripts(sammit: Call, kind: str) -> None:
-    """A name and a summary each; methods also say what travels and what stays."""
+    """A name and a summary each; methods also say what travels and what stays, rules whether they are exact."""
     rows = json.loads(sammit("list", kind, "--json").out)
-    wanted = {"name", "summary"} | ({"paper", "travels", "stays"} if kind == "methods" else set())
+    told = {"methods": {"paper", "travels", "stays"}, "aggregators": {"paper", "travels", "stays", "exact"}}
+    wanted = {"name", "summary"} | told.get(kind, set())
     assert rows and all(wanted <= set(row) and all(row[key] for key in wanted) for row in rows)
     plain = sammit("list", kind).out
     assert all(row["name"] in plain for row in rows)
@@ -70,9 +71,24 @@ def test_a_dry_run_starts_nothing_and_writes_nothing(
     assert said.code == 0 and said.err == ""
     head = said.out.partition("site aster:")[0]
     assert tomllib.loads(head)["training"]["rounds"] == 7
-    for word in ("site birch:", "parameters", "bytes a site and round", "training time", "memory"):
+    for word in ("site birch:", "parameters", "bytes a site and round", "merged by naive", "training time", "memory"):
         assert word in said.out
     assert list(tmp_path.iterdir()) == [recipe]
+
+
+def test_a_dry_run_lists_what_travels_beside_the_weights(tmp_path: Path, sites: Path, sammit: Call) -> None:
+    """Once and each round, up and down, with purpose, and where a site says no."""
+    said = sammit("run", tiny.recipe(tmp_path / "recipe.toml", sites, "feddg_elcfs"), "--dry-run").out
+    listing = said.partition("beside the shared tensors travel")[2].splitlines()
+    assert "site.toml" in listing[0]
+    whens = [line.strip() for line in listing if line.startswith("  ") and not line.startswith("    ")]
+    assert whens == [
+        "once, from each site, before the model is built",
+        "each round, to each site",
+        "each round, from each site",
+    ]
+    assert "    amplitude.bank (4 x 3 x 3 x 3 float32, 432 bytes): low-frequency amplitudes" in said
+    assert "    samples (a number): how many" in said and "site aster tells 108 numbers of its data" in said
 
 
 def test_run_report_and_resume(tmp_path: Path, sites: Path, sammit: Call, monkeypatch: pytest.MonkeyPatch) -> None:

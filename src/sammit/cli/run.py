@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from sammit.cli import progress, tables
-from sammit.config import load_experiment
+from sammit.config import POLICY_FILE, load_experiment
 from sammit.toml import to_toml
 
 if TYPE_CHECKING:
@@ -69,13 +70,23 @@ def _dry_run(experiment: Experiment) -> None:
     prepared = prepare(experiment)
     typer.echo(to_toml(prepared.experiment))
     _say_sites(prepared)
+    _say_asked(prepared)
+    for name, value in estimate(prepared).items():
+        typer.echo(f"{name}: {value}")
+
+
+def _say_asked(prepared: Prepared) -> None:
+    """Everything that the method sends beside the shared tensors."""
+    from sammit.federation.consent import asked
+
     for site, survey in prepared.surveys.items():
         numbers = sum(tensor.numel() for tensor in survey.values())
         typer.echo(f"site {site} tells {numbers} numbers of its data before the model is built: {', '.join(survey)}")
-    for declared in prepared.method.surveyed:
-        typer.echo(f"  {declared.name} {list(declared.shape or ())} {declared.dtype}: {declared.purpose}")
-    for name, value in estimate(prepared).items():
-        typer.echo(f"{name}: {value}")
+    typer.echo(f"beside the shared tensors travel (a site may refuse any by name, in the {POLICY_FILE} of its folder):")
+    for when, things in groupby(asked(prepared), lambda thing: thing.when):
+        typer.echo(f"  {when}")
+        for thing in things:
+            typer.echo(f"    {thing.name} ({thing.form}): {thing.purpose}")
 
 
 def _say_sites(prepared: Prepared) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from sammit.config import SitePolicy
 from sammit.data.cache import Cache, hash_of, key_of
 from sammit.data.decode import Entry, decode, layer
 from sammit.data.formats import suffix_of
@@ -33,14 +34,24 @@ class Site:
         settings: how its files are read; `settings.config` is the effective `[data]` of this site.
         layout: name of the layout that fits the folder.
         problems: a line for each file that does not fit.
+        policy: what the site agrees to; it stays here.
     """
 
-    def __init__(self, name: str, found: Found, settings: Settings, cache: Cache, layout: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        found: Found,
+        settings: Settings,
+        cache: Cache,
+        layout: str = "",
+        policy: SitePolicy | None = None,
+    ) -> None:
         if found.structures and not settings.config.structures:
             settings = replace(settings, config=replace(settings.config, structures=dict(found.structures)))
         if found.ignore >= 0 and settings.ignore < 0:
             settings = replace(settings, ignore=found.ignore)
         self.name, self.settings, self.layout = name, settings, layout
+        self.policy = policy or SitePolicy()
         self.structures = tuple(structure.name for structure in settings.structures)
         self.problems = tuple(found.problems)
         self._found, self._cache = found, cache

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sammit.config import DataConfig
+from sammit.config import DataConfig, SitePolicy, load_policy
 from sammit.data.cache import Cache
 from sammit.data.layouts import Found, find_cases, find_sites, layout_of
 from sammit.data.settings import Settings, settings_for
@@ -40,7 +40,8 @@ def discover(config: DataConfig, masks: bool = True, strict: bool = True) -> lis
     if listed:
         settings = settings_for(config, root)
         return [
-            _site(name, layout, listed[name], settings, cache, masks, strict) for name in _chosen(listed, root, config)
+            _site(name, layout, listed[name], settings, cache, load_policy(root / name), masks, strict)
+            for name in _chosen(listed, root, config)
         ]
     return [_open(folder, root, config, cache, masks, strict) for folder in site_folders(root, config)]
 
@@ -68,10 +69,19 @@ def _chosen(known: Iterable[str], root: Path, config: DataConfig) -> list[str]:
 def _open(folder: Path, root: Path, config: DataConfig, cache: Cache, masks: bool, strict: bool) -> Site:
     settings = settings_for(config, *([root] if folder == root else [root, folder]))
     layout, found = find_cases(folder, settings)
-    return _site(folder.resolve().name, layout, found, settings, cache, masks, strict)
+    return _site(folder.resolve().name, layout, found, settings, cache, load_policy(folder), masks, strict)
 
 
-def _site(name: str, layout: str, found: Found, settings: Settings, cache: Cache, masks: bool, strict: bool) -> Site:
+def _site(
+    name: str,
+    layout: str,
+    found: Found,
+    settings: Settings,
+    cache: Cache,
+    policy: SitePolicy,
+    masks: bool,
+    strict: bool,
+) -> Site:
     bare = [case for case in found.cases if masks and not case.masks]
     lost = [f"{case.image[0]}: has no mask; add one, or remove the image" for case in bare]
     problems = [*found.problems, *lost]
@@ -79,7 +89,7 @@ def _site(name: str, layout: str, found: Found, settings: Settings, cache: Cache
         more = f" (and {len(problems) - 1} more; `sammit data check` lists all)" if len(problems) > 1 else ""
         raise UserError(problems[0] + more)
     cases = [replace(case, site=name) for case in found.cases if not (masks and not case.masks)]
-    return Site(name, replace(found, cases=cases, problems=problems), settings, cache, layout)
+    return Site(name, replace(found, cases=cases, problems=problems), settings, cache, layout, policy)
 
 
 def open_sites(config: DataConfig, seed: int, whole: tuple[str, ...] = (), unlabelled: bool = False) -> list[Site]:
@@ -124,6 +134,7 @@ class PooledSite:
         self.name, self.sites = "pooled", sites
         self.structures = sites[0].structures
         self.settings, self.view = sites[0].settings, sites[0].view
+        self.policy = SitePolicy()  # each site has been asked before its images were pooled
 
     def cases(self, part: Part) -> list[Case]:
         """The cases of a part, site after site."""

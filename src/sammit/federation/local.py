@@ -104,6 +104,7 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
             PrivateMemory(folder.site(name)),
             at_equal_steps(p.experiment, site) if isinstance(site, PooledSite) else p.experiment,
             lent,
+            site.policy,
         )
         for name, site in everyone.items()
     }

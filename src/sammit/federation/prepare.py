@@ -13,6 +13,7 @@ from sammit.data.check import too_coarse
 from sammit.data.site import Site
 from sammit.data.sites import PooledSite, open_sites, pooled
 from sammit.errors import UserError
+from sammit.federation.consent import check_agreed
 from sammit.federation.guard import check_declared
 from sammit.federation.worker import Backbone
 from sammit.learning.inference import WholeCase
@@ -99,6 +100,8 @@ def prepare(experiment: Experiment) -> Prepared:
     if not sources:
         raise UserError("evaluation.unseen: every site is unseen; leave at least one to train on")
     check_sites(experiment, method, len(sources))
+    for site in sources:
+        check_agreed(site.name, site.policy, experiment.method.name, method)
     trainers: list[Site | PooledSite] = [pooled(sources)] if method.pooled else list(sources)
     surveys = surveyed(method, trainers)
     experiment, memory = method.plan(method.aggregator.plan(experiment), surveys)
