@@ -28,7 +28,7 @@ SUMMARY = {
     "pooled", "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
 }  # fmt: skip
 SITE = {"cases", "patients", "reported", "models", "undefined", "dice", "iou"}
-ROUND = {"server", "round", "loss", "steps", "validation", "up_bytes", "down_bytes", "seconds", "failed"}
+ROUND = {"server", "round", "loss", "steps", "numbers", "validation", "up_bytes", "down_bytes", "seconds", "failed"}
 
 
 def summary_of(run: Path) -> dict[str, Any]:

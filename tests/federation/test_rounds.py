@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import permutations
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -42,6 +43,18 @@ def test_weights_are_exactly_samples_over_their_sum(samples: list[int]) -> None:
     wanted = torch.tensor(float(exact), dtype=torch.float64).float()
     for tensor in progress.server.shared.values():
         assert torch.equal(tensor, torch.full_like(tensor, wanted))
+
+
+def test_what_else_a_method_reports_is_logged() -> None:
+    """By site, beside loss and steps; what is no number in JSON is null."""
+
+    class Reports(Method):
+        reports: ClassVar[Mapping[str, str]] = {**Method.reports, "gap": "a difference"}
+
+    metrics = {"loss": 0.5, "steps": 2, "gap": float("inf")}
+    answers = {"aster": lambda order: update(order, metrics=metrics), "birch": lambda order: update(order)}
+    progress = loop(HandMade(answers), ("aster", "birch"), Reports()).run(start())
+    assert progress.log[0]["numbers"] == {"aster": {"gap": None}, "birch": {}}
 
 
 @pytest.mark.parametrize("arrival", list(permutations(SITES)))

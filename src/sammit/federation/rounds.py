@@ -111,6 +111,7 @@ class Rounds:
             "up_bytes": {},
             "down_bytes": {},
             "steps": {},
+            "numbers": {},
             "failed": {},
         }
         taken: list[str] = []
@@ -151,6 +152,8 @@ class Rounds:
                 continue
             line["loss"][reply.site] = _finite(reply.metrics.get("loss"))
             line["steps"][reply.site] = reply.metrics.get("steps")
+            others = {name: _finite(n) for name, n in reply.metrics.items() if name not in ("loss", "steps")}
+            line["numbers"][reply.site] = others
             taken.append(reply.site)
             yield reply
 
