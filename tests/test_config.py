@@ -310,9 +310,11 @@ def test_any_dataclass_is_built_alike() -> None:
 def test_every_recipe_of_the_repository_is_sound(recipe: Path) -> None:
     """Its options too."""
     from sammit import plugins
+    from sammit.federation.prepare import make_method
+    from sammit.models.attach import OWN
 
     found = load_experiment(recipe)
-    method = plugins.load("methods", found.method.name)
-    method.Method(build(method.Options, found.method.options, "method"))
+    make_method(found)
     for adapter in found.model.adapter:
-        build(plugins.load("adapters", adapter).Options, found.model.options.get(adapter, {}), f"model.{adapter}")
+        module = plugins.load("adapters", adapter.removeprefix(OWN))
+        build(module.Options, found.model.options.get(adapter, {}), f"model.{adapter}")

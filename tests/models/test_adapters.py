@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.conftest import randomise, relative
 from sammit.errors import UserError
 from sammit.models.adapters import bottleneck, lora, mixture
+from sammit.models.build import set_trainable
 from sammit.models.sam import PromptFreeSam
 
 Make = Callable[..., PromptFreeSam]
@@ -198,3 +199,33 @@ def test_counts_are_formulas(tiny: Make, name: str, options: dict[str, object], 
 def test_wrong_options_are_refused_by_name(tiny: Make, name: str, options: dict[str, object]) -> None:
     with pytest.raises(UserError, match=f"model.{name}"):
         tiny(adapter=(name,), options={name: options})
+
+
+RESIDUAL = {"lora": {"residual": True, "alpha": 8.0}, "decoder_lora": {"residual": True}}
+
+
+def test_what_pairs_cannot_hold_is_zero_trained_by_nobody_and_changes_no_start(tiny: Make) -> None:
+    """Every other tensor is drawn as without it: runs with and without start from one state."""
+    plain, model = (tiny(adapter=tuple(RESIDUAL), options=options) for options in ({"lora": {"alpha": 8.0}}, RESIDUAL))
+    names = [name for name, _ in model.named_parameters() if name.endswith("_rest")]
+    assert len(names) == 2 * (len(adapters_of(model, "lora")) + 7)
+    assert all(not bool(p.any()) for name, p in model.named_parameters() if name in names)
+    for train in ("all", "adapters"):
+        assert set_trainable(model, train) == set_trainable(plain, train)
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in plain.state_dict().items())
+    assert torch.equal(logits(model), logits(plain))
+
+
+def test_what_pairs_cannot_hold_is_added_in_their_scale(tiny: Make) -> None:
+    """B A moved from the factors into the matrix beside them: the same answer."""
+    model = tiny(adapter=tuple(RESIDUAL), options=RESIDUAL)
+    randomise(model, 0.2)
+    expected = logits(model)
+    with torch.no_grad():
+        own = dict(model.named_parameters())
+        for name, rest in own.items():
+            if name.endswith("_rest"):
+                up, down = (own[f"{name.removesuffix('_rest')}_{factor}.weight"] for factor in ("up", "down"))
+                rest += up @ down
+                up.zero_()
+    assert relative(logits(model), expected) < 1e-4

@@ -256,8 +256,8 @@ class Method:
         own = Judging(self.judged, self.reported, self.unseen, self.unseen_rule)
         if not self.aggregator.personalises or "personal" in own.models:
             return own
-        rule = f"{own.unseen_rule}, without what stays at a site; beside it with the mean of what the sites keep"
-        return Judging((*own.models, "personal"), "personal", (*own.unseen, "experts"), rule)
+        rule = f"the shared part with the mean of what the sites keep; beside it {own.unseen_rule} without it"
+        return Judging((*own.models, "personal"), "personal", ("experts", *own.unseen), rule)
 
     def use(self, model: nn.Module, which: Which) -> None:
         """Put the model into the shape of "global" or "personal" before it is used; one shape by default."""

@@ -1,4 +1,4 @@
-"""FedEx-LoRA: the mean of each factor, and what that misses added to the frozen weight; exact at full factors.
+"""FedEx-LoRA: the mean of each factor, and what that misses added to the frozen weight; exact.
 
     B = sum_k p_k B_k,   A = sum_k p_k A_k,     E <- E + sum_k p_k B_k A_k - B A,     site k uses  W_0 + s (E + B A)
 
@@ -31,21 +31,21 @@ TRAVELS = "both factors of every pair; down also what the pairs cannot hold, a w
 STAYS = "nothing"
 EXACT = "yes"
 
+ADAPTERS = (COMPONENT, f"decoder_{COMPONENT}")
+
 Options = base.Options
 
 
 class Aggregator(base.Aggregator):
     """Holds E at the server."""
 
-    decides: ClassVar[tuple[str, ...]] = (f"model.options.{COMPONENT}.residual",)
+    decides: ClassVar[tuple[str, ...]] = tuple(f"model.options.{name}.residual" for name in ADAPTERS)
 
     def plan(self, experiment: Experiment) -> Experiment:
         """The model gets a place for E beside every pair."""
         model = experiment.model
-        if COMPONENT not in model.adapter:
-            return experiment
-        options = {**model.options, COMPONENT: {**model.options.get(COMPONENT, {}), "residual": True}}
-        return replace(experiment, model=replace(model, options=options))
+        asked = {name: {**model.options.get(name, {}), "residual": True} for name in ADAPTERS if name in model.adapter}
+        return replace(experiment, model=replace(model, options={**model.options, **asked}))
 
     def check(self, shared: State, sites: Sequence[str]) -> None:
         """Also that every pair has a place for what it cannot hold."""

@@ -3,8 +3,10 @@
     A = sum_k p_k A_k,     site k uses  W_0 + s B_k A
 
 Guo et al., 2410.01463, who find that A learns what sites have in common and B what they do not. Nothing is merged in
-the weights, so no error of merging is defined. The global model, which a site that takes no part is judged with, has
-B as it was at the start, which is zero: without the low-rank update, but with all else that is shared.
+the weights, so no error of merging is defined. The global model has B as it was at the start, which is zero: all that
+is shared, without the low-rank update. The paper has no site that takes no part; here it is judged with the mean of
+the sites' B, and beside it with the global model. Under a method of two stages A is trained in that of the shared
+part, B in that of the site's own.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from sammit.methods.aggregators.factors import is_up
 PAPER = "Guo et al. 2024 (2410.01463)"
 TRAVELS = "the factors A"
 STAYS = "the factors B"
-EXACT = "nothing is merged in the weights: each site keeps its own B"
+EXACT = "does not apply: B is not merged"
 
 Options = base.Options
 

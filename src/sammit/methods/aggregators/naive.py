@@ -16,7 +16,7 @@ from sammit.vocabulary import State
 PAPER = "FedIT (Zhang et al. 2023, 2305.05644)"
 TRAVELS = "both factors of every pair"
 STAYS = "nothing"
-EXACT = "no: the error is reported each round"
+EXACT = "no, the error is reported each round"
 
 Options = base.Options
 
