@@ -62,12 +62,12 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
         UserError: no finished run, no such site, no global model in it, or another base than the run's.
     """
     folder = RunFolder.open(run)
-    if not folder.finished:
+    if not folder.finished and not (run / "join.json").is_file():
         raise UserError(f"{run}: the run is not finished; go on with it: sammit run RECIPE --out {run} --resume")
     reading = _reading(folder, site)
     experiment, method = folder.experiment, make_method(folder.experiment)
     if not site and "global" not in method.judging.models:
-        known = ", ".join(folder.read_json("summary.json")["sites"])
+        known = ", ".join(folder.read_json("sites.json"))
         raise UserError(f"{run}: {experiment.method.name} has no global model; choose a site's with --site ({known})")
     structures = tuple(reading["structures"])
     model = build_model(experiment.model, experiment.data.size, len(structures), experiment.seed)

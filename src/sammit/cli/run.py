@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from sammit.cli import progress, tables
+from sammit.cli.join import join
 from sammit.config import POLICY_FILE, load_experiment
+from sammit.errors import UserError
 from sammit.toml import to_toml
 
 if TYPE_CHECKING:
@@ -35,15 +37,33 @@ def demo(
 
 
 def run(
-    recipe: Path = typer.Argument(..., help="A recipe, such as recipes/pfedsam-nuclei.toml."),
+    recipe: Path | None = typer.Argument(None, help="A recipe, such as recipes/pfedsam-nuclei.toml."),
     data: Path | None = typer.Option(None, "--data", help="Folder of sites; overrides data.root."),
     out: Path | None = typer.Option(None, "--out", help="Run folder; runs/NAME-seed-N if left out."),
     settings: list[str] = typer.Option([], "--set", metavar="KEY=VALUE", help="Override, such as training.rounds=3."),
     resume: bool = typer.Option(False, "--resume", help="Go on with the run in --out."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say what would run and what it would cost; start nothing."),
     no_report: bool = typer.Option(False, "--no-report", help="Write no report.html; `sammit report` does it later."),
+    joins: Path | None = typer.Option(None, "--from", metavar="RUN", help="A finished run that a new --site joins."),
+    site: str = typer.Option("", "--site", help="With --from: the new site, which took no part in the run."),
+    cases: str | None = typer.Option(None, "--cases", metavar="1,5,all", help="With --from: labelled cases to try."),
+    start: str = typer.Option("untrained", "--start", help="With --from: or mean, of the source sites' own parts."),
 ) -> None:
-    """Train a recipe across the sites of a folder, score it, write a run folder with a report."""
+    """Train a recipe across the sites of a folder, score it, write a run folder with a report.
+
+    With --from RUN --site NEW a new site joins a finished run: its own part is trained, the shared part stays.
+    """
+    if joins is not None:
+        _check_joining(recipe, site, resume or dry_run or no_report)
+        join(joins, site, data, out, settings, cases, start)
+        return
+    if recipe is None or site or cases is not None:
+        lacking = (
+            "RECIPE: is missing; name one"
+            if recipe is None
+            else "--site and --cases go with --from RUN; leave them out"
+        )
+        raise UserError(f"{lacking}, or a run for a new site to join: --from RUN --site NEW")
     experiment = load_experiment(recipe, settings)
     if data is not None:
         experiment = replace(experiment, data=replace(experiment.data, root=str(data)))
@@ -60,6 +80,18 @@ def run(
     if not no_report:
         write_report([folder.path], folder.path / "report.html")
         typer.echo(f"report: {folder.path / 'report.html'}")
+
+
+def _check_joining(recipe: Path | None, site: str, other: bool) -> None:
+    """Raise UserError where a join is asked for together with what it has no use for."""
+    if recipe is not None:
+        raise UserError(
+            f"{recipe}: a new site joins with the recipe of the run; leave it out, --set changes keys of it"
+        )
+    if not site:
+        raise UserError("--from: needs --site NEW, a site that took no part in the run")
+    if other:
+        raise UserError("--from: a join has no --resume, --dry-run or --no-report; leave them out")
 
 
 def _dry_run(experiment: Experiment) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,13 @@ class Site:
         learners = [case.patient for case in self.cases("train")]
         self._labelled = labelled_patients(self.name, learners, self.settings.config.labelled, seed)
         return self
+
+    def only(self, names: Iterable[str]) -> Site:
+        """The same site with the same split, of whose training cases it has those named alone."""
+        other, kept = copy(self), set(names)
+        other._parts = {name: part for name, part in self._parts.items() if part != "train" or name in kept}
+        other._units = {}
+        return other
 
     def cases(self, part: Part) -> list[Case]:
         """The cases of a part, sorted by name; none before `split`."""

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sammit import plugins
 from sammit.config import Experiment
@@ -106,13 +107,8 @@ def prepare(experiment: Experiment) -> Prepared:
     surveys = surveyed(method, trainers)
     experiment, memory = method.plan(method.aggregator.plan(experiment), surveys)
     check_declared(memory, method.server_state, "the server's memory")
-    model = build_model(experiment.model, experiment.data.size, len(sites[0].structures), experiment.seed)
-    train: str = experiment.model.train
-    if train == "auto":
-        train = method.train_default if experiment.model.adapter else "all"
-    live = method.trained_names(set_trainable(model, train))
-    held = [name for name, _ in model.named_parameters() if method.aggregator.holds(name)]
-    model.to(experiment.training.device)
+    backbone = make_backbone(experiment, method, len(sites[0].structures))
+    model: Any = backbone.model
     for warning in [] if isinstance(model, WholeCase) else too_coarse(sources, model.stride):
         log.warning(warning)
     prepared = Prepared(
@@ -122,12 +118,28 @@ def prepare(experiment: Experiment) -> Prepared:
         method,
         {site: survey for site, survey in surveys.items() if survey},
         memory,
-        Backbone.of(model, live, held),
-        method.shared_names(live),
-        method.personal_names(live),
+        backbone,
+        method.shared_names(backbone.live),
+        method.personal_names(backbone.live),
     )
     method.aggregator.check(prepared.server.shared, [site.name for site in sites])
     return prepared
+
+
+def make_backbone(experiment: Experiment, method: Method, structures: int) -> Backbone:
+    """The model of a recipe on its device, what the method does not train frozen.
+
+    Raises:
+        UserError: a model, weights or adapters that cannot be.
+    """
+    model = build_model(experiment.model, experiment.data.size, structures, experiment.seed)
+    train: str = experiment.model.train
+    if train == "auto":
+        train = method.train_default if experiment.model.adapter else "all"
+    live = method.trained_names(set_trainable(model, train))
+    held = [name for name, _ in model.named_parameters() if method.aggregator.holds(name)]
+    model.to(experiment.training.device)
+    return Backbone.of(model, live, held)
 
 
 def resolved(experiment: Experiment) -> Experiment:

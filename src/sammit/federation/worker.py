@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,7 +19,7 @@ from sammit.geometry import View
 from sammit.learning.evaluate import Scorer
 from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
-from sammit.methods.state import WeightedMean, first_not_finite, put, select, take, with_prefix, without_moments
+from sammit.methods.state import first_not_finite, mean_of, put, select, take, with_prefix, without_moments
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
@@ -114,6 +114,22 @@ class Worker:
             private = self._private(outcome, self.method.split(work)[1])
         self.memory.finalise(private, order.round)
 
+    def join(self, order: Order, private: State) -> tuple[State, Mapping[str, float]]:
+        """Train what this site keeps after a run in which it took no part; the order's tensors stay as they are.
+
+        Args:
+            order: a "finish" with the shared tensors of the run.
+            private: what the site starts from; empty: from nothing of its own.
+
+        Returns:
+            What makes the shared model this site's own, by name, and numbers for the log.
+        """
+        work = self._work(order, private)
+        outcome = self.method.join(work)
+        private = self._private(outcome, self.method.split(work)[1])
+        sent = self.method.aggregator.fill(order.tensors, self.backbone.start)
+        return self._personal(private, sent), outcome.metrics
+
     def _work(self, order: Order, private: State) -> Work:
         """The model in this site's state, and what the method needs around it."""
         sent = self.method.aggregator.fill(order.tensors, self.backbone.start)
@@ -196,7 +212,7 @@ class Worker:
             return [partial(self.as_model, "personal", shared, self._personal(private, shared))]
         lent = [self._personal(state, shared) for state in (self.lent() if self.lent else {}).values()]
         if which == "experts":
-            lent = [_mean(lent)]
+            lent = [mean_of(lent)]
         return [partial(self.as_model, "personal", shared, personal) for personal in lent]
 
     def as_model(self, which: Which, shared: State, personal: State) -> nn.Module:
@@ -204,11 +220,3 @@ class Worker:
         self._load(shared, personal)
         self.method.use(self.backbone.model, which)
         return self.backbone.model
-
-
-def _mean(states: Iterable[State]) -> State:
-    """The plain mean of states with equal names."""
-    mean = WeightedMean()
-    for state in states:
-        mean.add(state, 1)
-    return mean.mean()

@@ -14,12 +14,13 @@ experiment and the server's first memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
 from sammit.config import Experiment, TrainingConfig
+from sammit.errors import UserError
 from sammit.learning.loop import Trainer, fit, steps_in_round
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.aggregators.base import Aggregator
@@ -104,6 +105,10 @@ class Work:
         """`steps` batches of this round; the stage's name keys the draws."""
         key = (self.seed, self.site.name, self.order.round, stage)
         return self.site.batches(steps, self.training.batch_size, key)
+
+    def alone(self) -> Work:
+        """The same work after the rounds, with the schedule of a whole run to itself."""
+        return replace(self, training=replace(self.training, rounds=1), order=replace(self.order, round=0))
 
     def kept_moments(self) -> State | None:
         """The optimiser's state after this site's last round, where `training.optimiser_state` keeps it."""
@@ -219,6 +224,25 @@ class Method:
     def finish(self, work: Work) -> Outcome | None:
         """A last local stage after the last round, with the shared tensors frozen; none by default."""
         return None
+
+    def join(self, work: Work) -> Outcome:
+        """What a site that took no part keeps, after the run: `work.steps` with the shared tensors frozen.
+
+        By default the personal tensors, on the loss of the rounds. The private state is empty, or has the personal
+        tensors to start from.
+
+        Raises:
+            UserError: the method keeps no tensor of the model at a site.
+        """
+        names = self.personal_names(work.live)
+        if not names:
+            raise UserError(
+                "the method keeps no part of the model at a site, so a new one has none of its own to train"
+            )
+        self.use(work.model, "personal")
+        trainer = work.alone().trainer(names, work.steps)
+        loss = fit(trainer, work.batches(work.steps, "join"), self.objective(work))
+        return Outcome({}, {}, {"loss": loss, "steps": trainer.done})
 
     # At the server
 

@@ -181,16 +181,24 @@ class Method(base.Method):
         steps = round(local * self.options.final_local_epochs)
         if not steps:
             return None
-        last = replace(work, training=replace(work.training, rounds=1), order=replace(work.order, round=0))
         whole = self.options.final_stage == "all"
-        trainer = self._trainer(last, "last" if whole else "local", steps)
+        done = self._last(work, "last" if whole else "local", steps, "final")
+        own = take(work.model, self.shared_names(work.live)) if whole else {}
+        return replace(done, private=done.private | with_prefix("own", own))
+
+    def join(self, work: Work) -> Outcome:
+        """A new site's experts: a local stage alone, taught by the shared part, which stays as it is."""
+        return self._last(work, "local", work.steps, "join")
+
+    def _last(self, work: Work, stage: Literal["local", "last"], steps: int, draws: str) -> Outcome:
+        """A stage after the rounds; `draws` keys its batches."""
+        trainer = self._trainer(work.alone(), stage, steps)
         received = copied(work.order.tensors)
         objectives = Objectives(self, self.options, work)
         teacher = self._teacher(received, self._ema(work, received))
-        fit(trainer, work.batches(steps, "final"), objectives.personal(teacher))
+        fit(trainer, work.batches(steps, draws), objectives.personal(teacher))
         self.use(work.model, "personal")
-        own = take(work.model, self.shared_names(work.live)) if whole else {}
-        private = with_prefix("optimiser", trainer.optimiser_state()) | with_prefix("own", own)
+        private = with_prefix("optimiser", trainer.optimiser_state())
         return Outcome(private, {}, {"loss": trainer.mean_loss, "steps": trainer.done})
 
     def _trainer(self, work: Work, stage: Literal["global", "local", "last"], steps: int) -> Trainer:

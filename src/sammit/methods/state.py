@@ -84,6 +84,14 @@ class WeightedMean:
         return {name: (total / self.weight).to(self._dtypes[name]) for name, total in self._sum.items()}
 
 
+def mean_of(states: Iterable[State]) -> State:
+    """The plain mean of states with equal names."""
+    mean = WeightedMean()
+    for state in states:
+        mean.add(state, 1)
+    return mean.mean()
+
+
 def fingerprint(state: State) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in order of name."""
     digest = sha256()
