@@ -32,6 +32,7 @@ from sammit.errors import UserError
 from sammit.learning.loop import Objective, Trainer, fit
 from sammit.methods import base
 from sammit.methods.base import Judged, Outcome, Train, Which, Work
+from sammit.methods.heads import in_body, in_head
 from sammit.methods.pfedsam_objectives import EXPERTS, Objectives, Terms
 from sammit.methods.stages import first_steps
 from sammit.methods.state import copied, has_component, set_active, take, with_prefix, without_prefix
@@ -40,9 +41,6 @@ from sammit.vocabulary import Batch, Declared, State, is_adapter
 PAPER = "Wang et al. 2025 (2509.15638), a reconstruction from its abstract"
 TRAVELS = "low-rank factors and mask decoder (shared = lora), or the whole network (shared = full)"
 STAYS = "the mixture of experts with its router, and their optimiser's moments"
-
-HEAD = ("output_hypernetworks_mlps", "mixer", "detail")
-"""Components of the names of the decoder's head."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +105,15 @@ class Method(base.Method):
 
     def trains(self, name: str) -> bool:
         """Everything live; of a low-rank decoder its factors and head, of a frozen one nothing."""
-        if not _is_decoder(name) or self.options.decoder in ("full", "local"):
+        if in_body(name) or self.options.decoder in ("full", "local"):
             return True
-        return self.options.decoder == "lora" and (is_adapter(name) or any(has_component(name, c) for c in HEAD))
+        return self.options.decoder == "lora" and (is_adapter(name) or in_head(name, "output"))
 
     def shares(self, name: str) -> bool:
         """All but the experts; the decoder stays too where it is local."""
         if has_component(name, EXPERTS):
             return False
-        return self.options.decoder != "local" or not _is_decoder(name)
+        return self.options.decoder != "local" or in_body(name)
 
     def personal(self, private: State, shared: State) -> State:
         """The experts, and the site's tuned copy of the shared part where there is one."""
@@ -230,7 +228,3 @@ def _interleave(stages: Iterable[tuple[Trainer, Objective]], batches: Iterable[B
         for trainer, objective in stages:
             if index < trainer.steps:
                 trainer.step(batch, objective)
-
-
-def _is_decoder(name: str) -> bool:
-    return not name.startswith("vision_encoder.")

@@ -25,6 +25,7 @@ from torch.func import functional_call
 from sammit.errors import UserError
 from sammit.learning.loop import Objective
 from sammit.learning.losses import distillation_loss
+from sammit.methods.aggregators.factors import is_down
 from sammit.methods.base import Method, Which, Work
 from sammit.methods.state import squared_norm, take
 from sammit.vocabulary import Batch, State
@@ -146,7 +147,7 @@ def blocks_with_both(names: Iterable[str]) -> list[tuple[list[str], str]]:
     found = []
     for experts in (name for name in known if name.endswith(ends)):
         lora = f"{experts.removesuffix(ends)}.adapters.lora."
-        downs = [name for name in known if name.startswith(lora) and name.endswith("_down.weight")]
+        downs = [name for name in known if name.startswith(lora) and is_down(name)]
         found += [(downs, experts)] if downs else []
     return found
 
