@@ -58,7 +58,7 @@ def test_rounds_by_hand(tmp_path: Path, rounds: int) -> None:
     cores, p, mixed = by_hand(run.sites, STEADY, rounds, 3)
     for place, site in enumerate(run.sites):
         private = run.private(site.name)
-        assert float(server.memory[f"core.{site.name}.{BODY}"]) == pytest.approx(cores[place], abs=1e-5)
+        assert float(server.memory[f"core.{place}.{BODY}"]) == pytest.approx(cores[place], abs=1e-5)
         assert [float(private[f"p.{j}"]) for j in (0, 1)] == pytest.approx(p[place], abs=1e-5)
         assert float(private[f"mixed.{HEAD}"]) == pytest.approx(mixed[place], abs=1e-5)
         assert run.answer(site.name, "personal", server.shared) == pytest.approx(2 * mixed[place], abs=1e-5)
@@ -88,7 +88,7 @@ def test_a_site_alone_with_a_fixed_weight_is_fedavg(tmp_path: Path) -> None:
 
 def server_of_three() -> Server:
     samples = {f"samples.{site}": torch.tensor(count) for site, count in (("c", 1), ("a", 2), ("b", 5))}
-    cores = {f"core.{site}.w": torch.tensor(float(value)) for site, value in (("a", 1), ("b", 2), ("c", 3))}
+    cores = {f"core.{place}.w": torch.tensor(value) for place, value in enumerate((1.0, 2.0, 3.0))}
     return Server({"w": torch.tensor(9.0)}, samples | cores)
 
 
@@ -119,7 +119,7 @@ def test_traffic_down_grows_with_the_sites() -> None:
 def test_a_silent_sites_core_stays_and_counts() -> None:
     """(2 * 1 + 5 * 2 + 1 * 7) / 8 after c alone has answered."""
     server = Method().aggregate(server_of_three(), [Update("c", 0, {"w": torch.tensor(7.0)}, {}, 1, {})])
-    assert [float(server.memory[f"core.{site}.w"]) for site in "abc"] == [1.0, 2.0, 7.0]
+    assert [float(server.memory[f"core.{place}.w"]) for place in range(3)] == [1.0, 2.0, 7.0]
     assert float(server.shared["w"]) == pytest.approx(19 / 8)
 
 

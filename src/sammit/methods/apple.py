@@ -70,7 +70,7 @@ class Method(base.Method):
         Declared("place", (), "int64", "the place of the site that is asked"),
     )
     server_state: ClassVar[tuple[Declared, ...]] = (
-        Declared("core.", None, "float32", "the core models, by site"),
+        Declared("core.", None, "float32", "the core models, by the site's place among all"),
         Declared("samples.", (), "int64", "training images, or slices, of each site"),
     )
     site_state: ClassVar[tuple[Declared, ...]] = (
@@ -99,12 +99,13 @@ class Method(base.Method):
     def orders(self, server: Server, site: str) -> tuple[State, State]:
         """The site's own core, and beside it the others'."""
         samples, cores = _samples(server), _cores(server)
-        extras: State = {"place": torch.tensor(list(samples).index(site))}
-        for place, (name, count) in enumerate(samples.items()):
-            extras[f"start.{place}"] = torch.tensor(count / sum(samples.values()))
-            if name != site:
-                extras |= with_prefix(f"core.{place}", cores[name])
-        return cores[site], extras
+        own, total = list(samples).index(site), sum(samples.values())
+        extras: State = {"place": torch.tensor(own)}
+        for place, count in enumerate(samples.values()):
+            extras[f"start.{place}"] = torch.tensor(count / total)
+            if place != own:
+                extras |= with_prefix(f"core.{place}", cores[place])
+        return cores[own], extras
 
     def train(self, work: Work) -> Outcome:
         """The own core and p together, on the mixed model."""
@@ -132,12 +133,13 @@ class Method(base.Method):
     def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
         """The cores that came replace those that were; a silent site's stays."""
         samples, cores = _samples(server), _cores(server)
-        cores |= {update.site: update.tensors for update in updates}
+        for update in updates:
+            cores[list(samples).index(update.site)] = update.tensors
         mean = WeightedMean()
         memory = dict(server.memory)
-        for site, count in samples.items():
-            mean.add(cores[site], count)
-            memory |= with_prefix(f"core.{site}", cores[site])
+        for place, count in enumerate(samples.values()):
+            mean.add(cores[place], count)
+            memory |= with_prefix(f"core.{place}", cores[place])
         return Server(mean.mean(), memory)
 
 
@@ -148,17 +150,12 @@ class _Mixture:
         """From an order: the model's tensors are the site's own core, the extras hold the others and p^0."""
         device, extras = work.training.device, work.order.extras
         start, kept = without_prefix("start", extras), without_prefix("p", work.private)
-        places = [str(place) for place in range(len(start))]
+        self.place, places = int(extras["place"]), range(len(start))
         self.own = {name: tensor for name, tensor in work.model.named_parameters() if name in work.order.tensors}
-        self.place = int(extras["place"])
-        cores = {place: without_prefix(f"core.{place}", extras) for place in places}
-        self.others = {
-            int(place): {name: tensor.to(device) for name, tensor in core.items()}
-            for place, core in cores.items()
-            if int(place) != self.place
-        }
-        self.start = torch.stack([start[place] for place in places]).to(device)
-        self.p = torch.stack([(kept or start)[place] for place in places]).to(device).requires_grad_()
+        cores = {place: without_prefix(f"core.{place}", extras) for place in places if place != self.place}
+        self.others = {place: {name: w.to(device) for name, w in core.items()} for place, core in cores.items()}
+        self.start = torch.stack([start[str(place)] for place in places]).to(device)
+        self.p = torch.stack([(kept or start)[str(place)] for place in places]).to(device).requires_grad_()
         self._optimiser = torch.optim.SGD([self.p], lr=options.p_lr, momentum=options.p_momentum)
 
     def mixed(self) -> State:
@@ -183,14 +180,15 @@ class _Mixture:
 
 
 def _samples(server: Server) -> dict[str, int]:
-    """n_j by site; a site's place is its place here."""
+    """n_j by site, in order of name: a site's place is its place here."""
     counts = without_prefix("samples", server.memory)
     return {site: int(counts[site]) for site in sorted(counts)}
 
 
-def _cores(server: Server) -> dict[str, State]:
-    """The core model of each site; all are the first shared tensors before the first round."""
-    return {site: without_prefix(f"core.{site}", server.memory) or server.shared for site in _samples(server)}
+def _cores(server: Server) -> list[State]:
+    """The core models by place; all are the first shared tensors before the first round."""
+    places = range(len(_samples(server)))
+    return [without_prefix(f"core.{place}", server.memory) or server.shared for place in places]
 
 
 def pull_weight(options: Options, round_index: int, rounds: int) -> float:

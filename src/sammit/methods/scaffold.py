@@ -99,13 +99,14 @@ class Method(base.Method):
         start = copied(work.order.tensors)
         common, own = (_control(state, start) for state in (work.order.extras, work.private))
         trainer = work.trainer(work.live, work.steps, work.kept_moments())
-        gradients = zeros(start)
+        gradients = {name: torch.zeros_like(trainer.parameters[name]) for name in start}
         objective = self._corrected(work, difference(common, own))
         for batch in work.batches(work.steps, "train"):
             trainer.step(batch, objective)
-            gradients = {name: total + _gradient(trainer, name) for name, total in gradients.items()}
+            for name, total in gradients.items():
+                total += _gradient(trainer, name)
         if self.options.control == "gradients":
-            seen = {name: total / trainer.done for name, total in gradients.items()}
+            seen = {name: total / trainer.done for name, total in copied(gradients).items()}
         else:
             way = difference(start, take(work.model, start))
             seen = {name: moved / trainer.rate_sum(name) for name, moved in way.items()}
@@ -147,10 +148,10 @@ def _control(state: State, like: State) -> State:
 
 
 def _gradient(trainer: Trainer, name: str) -> Tensor:
-    """What the last step was given for one tensor, on the CPU."""
+    """What the last step was given for one tensor."""
     gradient = trainer.parameters[name].grad
     assert gradient is not None  # the bend alone gives every tensor one
-    return gradient.detach().to("cpu")
+    return gradient
 
 
 def _plain(training: TrainingConfig) -> bool:
