@@ -35,14 +35,11 @@ def test_every_figure_of_a_whole_run(full_run: Path) -> None:
         figures.validation_curves(run.rounds, 4, "x"),
         figures.traffic(run.rounds, "x"),
         figures.parameters(run.summary["parameters"], "x"),
-        figures.router_use(run.router or {}, "x"),
-        figures.dice_against_bytes([("a", 1e6, 0.8), ("b", 2e6, 0.9), ("c", None, 0.7)]),
     ]
     texts = [words(well_formed(picture)) for picture in made]
-    assert all("RIM-ONE r3" in texts[i] for i in (0, 1, 2, 4))
+    assert all("RIM-ONE r3" in texts[i] for i in (0, 1, 2))
     assert "selected round" in texts[0] and "REFUGE, personal" in texts[1]
     assert "kB per round, mean" in texts[2] and "1.2\u00a0M" in texts[3]
-    assert " c " not in texts[5]
 
 
 def test_equal_runs_give_equal_figures(full_run: Path) -> None:
@@ -55,8 +52,6 @@ def test_nothing_to_show_is_none() -> None:
     assert figures.validation_curves([Round(0, {"A": 1.0}, {}, {}, {}, {})], None, "x") is None
     assert figures.traffic([], "x") is None
     assert figures.parameters({}, "x") is None
-    assert figures.router_use({}, "x") is None
-    assert figures.dice_against_bytes([("a", 1.0, 0.5)]) is None
 
 
 def test_names_are_no_markup_and_no_formula() -> None:
@@ -65,7 +60,6 @@ def test_names_are_no_markup_and_no_formula() -> None:
         assert site in words(well_formed(figures.loss_curves([record], 0, site)))
         assert site in words(well_formed(figures.validation_curves([record], None, site)))
         assert site in words(well_formed(figures.traffic([record], site)))
-        assert site in words(well_formed(figures.router_use({site: {"b": [1.0]}}, site)))
 
 
 def test_many_series_look_different() -> None:

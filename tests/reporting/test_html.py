@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -104,6 +106,26 @@ def test_several_runs_are_compared(full_run: Path, tmp_path: Path) -> None:
     assert "Mean Dice against bytes" in text
 
 
+def test_a_matrix_across_sites_is_shown_where_there_is_one(full_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(full_run, folder, ignore=shutil.ignore_patterns("pictures"))
+    write_report([folder], tmp_path / "without.html")
+    assert "own model elsewhere" not in checked(tmp_path / "without.html")
+    summary = json.loads((folder / "summary.json").read_text())
+    homes = {site: entry["dice"] for site, entry in summary["sites"].items()}
+    summary["cross"] = {one: {site: dice - 0.1 * (site != one) for site, dice in homes.items()} for one in homes}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    write_report([folder], tmp_path / "with.html")
+    text = checked(tmp_path / "with.html")
+    assert "that is 0.100 more at home" in text and "Each site&#39;s own model at every site" in text
+
+
+def test_the_models_of_a_run_stand_beside_each_other(full_run: Path, tmp_path: Path) -> None:
+    write_report([full_run], tmp_path / "report.html")
+    text = checked(tmp_path / "report.html")
+    assert "Dice of each model over the sites that took part." in text and "Spread between sites" in text
+
+
 def test_scores_of_validation_patients_are_called_so(tmp_path: Path) -> None:
     runs = [
         make_run(tmp_path / name, replace(SMALL, method=name, scored="val"), pictures=False) for name in ("one", "two")
@@ -126,7 +148,7 @@ def test_names_cannot_break_the_page(tmp_path: Path) -> None:
 def test_a_large_report_gives_up_pictures_before_it_grows(
     full_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(html, "LARGEST", 140_000)
+    monkeypatch.setattr(html, "LARGEST", 180_000)
     write_report([full_run], tmp_path / "report.html")
     assert "Case pictures were left out to keep this file small." in (tmp_path / "report.html").read_text()
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sammit.errors import UserError
+from sammit.reporting.between import between, of_model
 from sammit.reporting.cases import CaseScore
 from sammit.reporting.statistics import Difference, holm, paired_difference, paired_wilcoxon, patient_means
 from sammit.reporting.wording import scored_part
@@ -45,6 +46,8 @@ class Compared:
         dice: Dice of the reported model by place.
         mean: unweighted mean Dice over the sites that took part; `unseen` over those that did not.
         worst, worst_site: lowest Dice of a site that took part (mean over runs), and the site it most often was.
+        apart: standard deviation of Dice over the sites that took part, mean over runs.
+        global_mean: mean Dice of the shared model on the same cases, where sites are reported with models of their own.
         shared, up_bytes, down_bytes: parameters that travel, bytes for each site and round; None where not known.
         best: whether its mean is the highest.
         difference: to the best, on the cases both have; None for the best itself or without cases in common.
@@ -58,6 +61,8 @@ class Compared:
     unseen: Spread
     worst: Spread
     worst_site: str | None
+    apart: float | None
+    global_mean: Spread
     shared: int | None
     up_bytes: float | None
     down_bytes: float | None
@@ -127,6 +132,7 @@ def _averaged(label: str, runs: Sequence[_Run]) -> Compared:
     names = Counter(str(entry["site"]) for entry in worst)
     unseen = [_unseen_mean(summary) for summary in summaries]
     parameters = summaries[0].get("parameters") or {}
+    sites = [between({site: float(entry["dice"]) for site, entry in s["sites"].items()}) for s in summaries]
     return Compared(
         label=label,
         seeds=sorted({int(summary.get("seed", 0)) for summary in summaries}),
@@ -135,6 +141,8 @@ def _averaged(label: str, runs: Sequence[_Run]) -> Compared:
         unseen=_spread(unseen),
         worst=_spread([entry["dice"] for entry in worst]),
         worst_site=names.most_common(1)[0][0] if names else None,
+        apart=_spread([one.sd for one in sites if one]).mean,
+        global_mean=_spread([_beside(summary) for summary in summaries]),
         shared=parameters.get("shared"),
         up_bytes=_traffic(summaries, "up_bytes_per_site_round"),
         down_bytes=_traffic(summaries, "down_bytes_per_site_round"),
@@ -152,6 +160,13 @@ def _site_dice(summary: Mapping[str, Any], place: Place) -> float | None:
     site, unseen = place
     entry = ((summary.get("unseen") or {}) if unseen else summary["sites"]).get(site)
     return None if entry is None else float(entry["dice"])
+
+
+def _beside(summary: Mapping[str, Any]) -> float | None:
+    """The global model's mean Dice over sites that took part; None where it is what is reported, or was not scored."""
+    reported = {entry["reported"] for entry in summary["sites"].values()}
+    shared = of_model(summary, "global") if "personal" in reported else None
+    return shared.mean if shared else None
 
 
 def _unseen_mean(summary: Mapping[str, Any]) -> float | None:

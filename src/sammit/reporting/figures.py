@@ -1,4 +1,4 @@
-"""The figures of a report: curves by site, bytes, parameters, router use, and Dice against bytes for several runs.
+"""The figures of a run: curves by site, bytes, parameters.
 
 Each function returns a `Picture`, or None where the run has nothing to show.
 """
@@ -12,10 +12,8 @@ from sammit.reporting import wording
 from sammit.reporting.folder import Round
 from sammit.reporting.svg import (
     COLOURS,
-    MARKERS,
     Picture,
     add_legend,
-    dress,
     ink,
     new_figure,
     plain,
@@ -149,68 +147,3 @@ def parameters(counts: Mapping[str, int], name: str) -> Picture | None:
     axes.grid(visible=False)
     alt = "Parameters: " + wording.listed([f"{wording.count(number)} {word}" for word, number in known]) + "."
     return to_picture(figure, f"Parameters, {name}", alt)
-
-
-def router_use(router: Mapping[str, Mapping[str, Sequence[float]]], name: str) -> Picture | None:
-    """Mean gate of each expert, a row a site, a group of columns a block. 1 / experts everywhere is an even router."""
-    sites = list(router)
-    blocks = list(dict.fromkeys(block for gates in router.values() for block in gates))
-    if not blocks:
-        return None
-    experts = max(len(gates) for site in router.values() for gates in site.values())
-    figure, (axes,) = new_figure(1.5 + 0.34 * len(sites))
-    gap = float("nan")
-    table = [
-        [gate for block in blocks for gate in (*router[site].get(block, ()), *[gap] * experts)[:experts]]
-        for site in sites
-    ]
-    mesh = axes.pcolormesh(table, cmap="cividis", vmin=0, vmax=1, edgecolors="none")
-    dress(axes)
-    axes.grid(visible=False)
-    axes.set_yticks([i + 0.5 for i in range(len(sites))], [plain(site) for site in sites])
-    axes.invert_yaxis()
-    for place in range(1, len(blocks)):
-        axes.axvline(place * experts, color="white", linewidth=2.5)
-    axes.set_xticks([(i + 0.5) * experts for i in range(len(blocks))], [str(i) for i in range(len(blocks))])
-    axes.set_xlabel(f"block of the network ({wording.plural(experts, 'expert')} each)")
-    if len(sites) * len(table[0]) <= 80:
-        _write_gates(axes, table)
-    bar = figure.colorbar(mesh, ax=axes, label="mean gate", pad=0.02)
-    dress(bar.ax)
-    bar.ax.grid(visible=False)
-    bar.outline.set_visible(False)
-    alt = f"Mean gate of {experts} experts in {len(blocks)} blocks at {wording.listed(sites)}."
-    return to_picture(figure, f"Router use, {name}", alt)
-
-
-def _write_gates(axes: Any, table: Sequence[Sequence[float]]) -> None:
-    """The number on each field, dark on light and light on dark."""
-    size = 8 if len(table[0]) <= 12 else 6
-    for row, gates in enumerate(table):
-        for column, gate in enumerate(gates):
-            if gate == gate:
-                colour = "black" if gate > 0.5 else "white"
-                axes.text(column + 0.5, row + 0.5, f"{gate:.2f}"[1 if gate < 0.995 else 0 :], ha="center", va="center",
-                          fontsize=size, color=colour)  # fmt: skip
-
-
-def dice_against_bytes(points: Sequence[tuple[str, float | None, float | None]]) -> Picture | None:
-    """Mean Dice against bytes for each site and round.
-
-    Args:
-        points: (label, bytes up and down, mean Dice) of each method; those without a number are left out.
-    """
-    known = [(label, sent, dice) for label, sent, dice in points if sent is not None and dice is not None]
-    if len(known) < 2:
-        return None
-    unit, divisor = _byte_unit(max(sent for _, sent, _ in known))
-    figure, (axes,) = new_figure(3.4)
-    for place, (label, sent, dice) in enumerate(known):
-        axes.plot(sent / divisor, dice, marker=MARKERS[place % len(MARKERS)], color=COLOURS[place % len(COLOURS)],
-                  linestyle="none", markersize=9, label=plain(label))  # fmt: skip
-    axes.set_xlabel(f"{unit} per site and round, up and down")
-    axes.set_ylabel("mean Dice")
-    axes.margins(0.12)
-    add_legend(figure, axes)
-    alt = "Mean Dice and bytes: " + wording.listed([f"{n} {d:.3f} at {wording.size(b)}" for n, b, d in known]) + "."
-    return to_picture(figure, "Mean Dice against bytes", alt)

@@ -10,9 +10,12 @@ from typing import Any
 
 from sammit.errors import UserError
 from sammit.files import write_atomically
-from sammit.reporting import figures, sentences, wording
+from sammit.reporting import cross, figures, router_figures, sentences, wording
+from sammit.reporting.against_bytes import dice_against_bytes
 from sammit.reporting.comparison import compare_runs
+from sammit.reporting.cross_figure import cross_site
 from sammit.reporting.folder import RunFolder, read_run
+from sammit.reporting.model_tables import by_model
 from sammit.reporting.pages import render
 from sammit.reporting.panels import CasePicture, case_picture
 from sammit.reporting.svg import Picture
@@ -33,6 +36,7 @@ class Section:
     run: RunFolder
     overview: str
     unseen: str
+    models: str
     results: str
     worst: str
     facts: list[str]
@@ -40,7 +44,10 @@ class Section:
     curves: list[Picture]
     failures: list[str]
     bytes: list[Picture]
+    cross: list[Picture]
+    cross_reading: str
     router: list[Picture]
+    router_reading: str
     pictures: dict[str, list[CasePicture]]
     missing: dict[str, str]
     left_out: str
@@ -122,7 +129,7 @@ def _comparison(runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, A
     points = [(entry.label, entry.moved_bytes, entry.leading) for entry in compare_runs(summaries)]
     table = compare(summaries, cases)
     verdicts = [f"{cells[0].text}: {cells[-1].text}." for cells in table.rows]
-    figure = figures.dice_against_bytes(points)
+    figure = dice_against_bytes(points)
     return {"table": to_html(table), "notes": table.notes, "verdicts": verdicts, "figure": figure}
 
 
@@ -132,6 +139,7 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
     # Titles become ids, which must differ between runs of one page.
     chosen, name = summary.get("selected_round"), f"{label} ({anchor})" if place else label
     validation = figures.validation_curves(run.rounds, chosen, name)
+    router = run.router or {}
     traffic, counts = figures.traffic(run.rounds, name), figures.parameters(summary.get("parameters") or {}, name)
     return Section(
         label=label,
@@ -139,6 +147,7 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
         run=run,
         overview=to_html(overview(summary)),
         unseen=to_html(unseen) if (unseen := unseen_models(summary)) else "",
+        models=to_html(models) if (models := by_model(summary)) else "",
         results=to_html(results(summary)),
         worst=sentences.worst(summary),
         facts=[
@@ -151,7 +160,10 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
         curves=_drawn(validation, figures.loss_curves(run.rounds, chosen, name)),
         failures=sentences.failures(run.rounds),
         bytes=_drawn(traffic, counts),
-        router=_drawn(figures.router_use(run.router or {}, name)),
+        cross=_drawn(cross_site(summary, name)),
+        cross_reading=cross.reading(summary),
+        router=[*_drawn(router_figures.by_site(router, name)), *router_figures.by_block(router, name)],
+        router_reading=router_figures.reading(router),
         pictures={},
         missing=sentences.missing(run),
         left_out="",
@@ -168,7 +180,7 @@ def _detailed(section: Section, width: int, curves: bool) -> Section:
     gone = [
         name for name, lost in (("Case pictures", section.run.pictures and not width), ("Figures", not curves)) if lost
     ]
-    bare: dict[str, Any] = {} if curves else {"curves": [], "bytes": [], "router": []}
+    bare: dict[str, Any] = {} if curves else {"curves": [], "bytes": [], "cross": [], "router": []}
     return replace(
         section,
         pictures=_case_pictures(section, width) if width else {},

@@ -100,7 +100,7 @@ def to_latex(table: Table) -> str:
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "<": "$<$", ">": "$>$",
-    "\u00a0": "~", "†": r"$^\dagger$", "|": r"\textbar{}",
+    "\u00a0": "~", "†": r"$^\dagger$", "|": r"\textbar{}", "≈": r"$\approx$",
 }  # fmt: skip
 
 

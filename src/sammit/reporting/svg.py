@@ -108,6 +108,11 @@ def to_picture(figure: Figure, title: str, alt: str) -> Picture:
     return Picture(title, _for_page(text.getvalue(), title, alt), alt)
 
 
+def to_file(picture: Picture) -> str:
+    """The figure as a file of its own: dark on white, whatever shows it."""
+    return picture.svg.replace("<svg ", '<svg style="color: #14181d; background: #ffffff" ', 1)
+
+
 def _for_page(svg: str, title: str, alt: str) -> str:
     """Matplotlib's file as an element of a page."""
     svg = svg[svg.index("<svg") :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sammit.reporting import wording
@@ -12,9 +13,13 @@ from sammit.reporting.rendering import Cell, Table, to_csv, to_html, to_latex, t
 from sammit.reporting.summary import over_structures
 
 __all__ = [
-    "Cell", "Table", "compare", "overview", "results", "to_csv", "to_html", "to_latex", "to_markdown", "unseen_models",
-    "verdict",
+    "TIED", "Cell", "Table", "compare", "overview", "results", "to_csv", "to_html", "to_latex", "to_markdown",
+    "unseen_models", "verdict",
 ]  # fmt: skip
+
+
+TIED = "≈"
+"""Stands beside a mean that the test cannot tell from the best."""
 
 
 def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[Sequence[CaseScore]] = ()) -> Table:
@@ -34,7 +39,9 @@ def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[
     columns = [("method", "Method"), ("seeds", "Seeds")]
     columns += [(f"dice_{'unseen_' * flag}{site}", f"{site} (unseen)" if flag else site) for site, flag in sites]
     columns += [("dice_mean", "Mean")] * seen + [("dice_mean_unseen", "Mean unseen")] * unseen
-    columns += [("dice_worst", "Worst site")] * seen + [("shared_parameters", "Parameters shared")]
+    columns += [("dice_worst", "Worst site"), ("dice_sd_sites", "Spread between sites")] * seen
+    beside = any(entry.global_mean.mean is not None for entry in entries)
+    columns += [("dice_mean_global", "Shared model's mean")] * beside + [("shared_parameters", "Parameters shared")]
     columns += [("up_bytes_per_site_round", "Up per site and round"), ("down_bytes_per_site_round", "Down")]
     columns += [("difference", "Difference to best [95 %]"), ("p_holm", "Wilcoxon, Holm")]
     rows = tuple(
@@ -42,9 +49,10 @@ def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[
             Cell(entry.label, entry.label, strong=entry.best),
             Cell(str(len(entry.seeds)), len(entry.seeds)),
             *(_spread(entry.dice.get(place)) for place in sites),
-            *[_spread(entry.mean, entry.best)] * seen,
-            *[_spread(entry.unseen, entry.best and not seen)] * unseen,
-            *[_worst(entry)] * seen,
+            *[_leading(entry, entry.mean)] * seen,
+            *[_spread(entry.unseen) if seen else _leading(entry, entry.unseen)] * unseen,
+            *[_worst(entry), Cell(wording.score(entry.apart), entry.apart)] * seen,
+            *[_spread(entry.global_mean)] * beside,
             Cell(wording.count(entry.shared), entry.shared),
             Cell(wording.size(entry.up_bytes), entry.up_bytes),
             Cell(wording.size(entry.down_bytes), entry.down_bytes),
@@ -61,6 +69,17 @@ def compare(summaries: Sequence[tuple[str, Mapping[str, Any]]], cases: Sequence[
 def _spread(spread: Spread | None, strong: bool = False) -> Cell:
     spread = spread or Spread(None, None)
     return Cell(wording.score_with_sd(spread.mean, spread.sd), spread.mean, spread.sd, strong)
+
+
+def _leading(entry: Compared, spread: Spread) -> Cell:
+    """The mean by which methods are ranked: the best in bold, those that the test cannot tell from it marked."""
+    cell = _spread(spread, entry.best)
+    return replace(cell, text=f"{cell.text} {TIED}") if tied(entry) else cell
+
+
+def tied(entry: Compared) -> bool:
+    """Whether an entry was tested against the best and the test found no difference."""
+    return not entry.best and entry.p is not None and entry.p >= ALPHA
 
 
 def _worst(entry: Compared) -> Cell:
@@ -83,14 +102,20 @@ def verdict(entry: Compared) -> str:
         return "best mean"
     if entry.p is None or entry.difference is None:
         return "not tested, as no cases are in common"
-    if entry.p >= ALPHA:
+    if tied(entry):
         return f"difference not significant ({wording.p_value(entry.p)})"
     return f"{'lower' if entry.difference.mean < 0 else 'higher'} ({wording.p_value(entry.p)})"
 
 
 def _notes(entries: Sequence[Compared]) -> tuple[str, ...]:
     """What a reader must know to read the comparison."""
-    notes = ["Mean weighs every site alike; the best mean is in bold."]
+    notes = ["Mean weighs every site alike; the best mean is in bold, whether or not it is significantly better."]
+    if any(tied(entry) for entry in entries):
+        notes.append(f"{TIED}: not significantly different from the best.")
+    if any(entry.apart is not None for entry in entries):
+        notes.append("The spread is the standard deviation over sites.")
+    if any(entry.global_mean.mean is not None for entry in entries):
+        notes.append("The shared model's mean is that of the global model on the same cases as the sites' own models.")
     if any(len(entry.seeds) > 1 for entry in entries):
         notes.append("± is the standard deviation over runs (seeds).")
     if any(entry.p is not None for entry in entries):
