@@ -25,7 +25,7 @@ class FakeStudy:
 
     Attributes:
         methods: key -> (label, gain over a Dice of 0.8, model that is reported); "personal" is reported as "global"
-            with "experts" beside it.
+            with "experts" beside it at an unseen site, and has "global" beside it elsewhere.
         sites: name -> cases; two cases a patient.
         unseen: whether each site in turn is left out; otherwise one cell has all sites.
         side: of the pictures; 0: none.
@@ -58,7 +58,7 @@ def make_study(folder: Path, fake: FakeStudy) -> list[StudyCell]:
 def make_cell(cell: StudyCell, fake: FakeStudy) -> None:
     """Write one cell's run folder."""
     reported = fake.methods[cell.method][2]
-    models = {"personal": ("global", "experts")}.get(reported, (reported,)) if cell.unseen else (reported,)
+    models = _models(reported, bool(cell.unseen))
     judged = [cell.unseen] if cell.unseen else list(fake.sites)
     rows = [row for site in judged for model in models for row in case_rows(fake, cell, site, model)]
     write_rows(cell, rows, dict.fromkeys(judged, models[0]), fake.protocol)
@@ -67,6 +67,13 @@ def make_cell(cell: StudyCell, fake: FakeStudy) -> None:
     if fake.side:
         for site in judged:
             _write_picture(cell.folder / "pictures" / site / "example.npz", fake, cell, site, models)
+
+
+def _models(reported: str, unseen: bool) -> tuple[str, ...]:
+    """What is scored, the reported model first."""
+    if reported == "personal":
+        return ("global", "experts") if unseen else ("personal", "global")
+    return (reported,)
 
 
 def write_rows(
@@ -111,7 +118,7 @@ def case_rows(fake: FakeStudy, cell: StudyCell, site: str, model: str) -> list[C
         for place, structure in enumerate(fake.structures):
             hard = generator(site, case // 2, structure).normal(0, 0.05)
             noise = generator(cell.method, cell.seed, site, case, structure, model).normal(0, 0.01)
-            gain = fake.methods[cell.method][1] + 0.02 * (model == "experts")
+            gain = fake.methods[cell.method][1] + 0.02 * (model in ("experts", "personal"))
             dice = float(np.clip(0.8 - 0.06 * place + gain + hard + noise, 0, 1))
             scores: dict[str, float | None] = {"dice": dice, "iou": dice / (2 - dice)}
             if fake.distances:

@@ -37,7 +37,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[StudyCel
     (out / "paper.csv").write_text(PAPER)
     written = write_study(cells, out, "A study of <two>", 0.02, PAIRS, out / "paper.csv")
     assert [path.name for path in written.files] == [
-        "table.csv", "differences.csv", "table.tex", "table.md", "report.html"
+        "table.csv", "methods.csv", "differences.csv", "dice-against-bytes-fundus.svg", "table.tex", "table.md",
+        "report.html",
     ]  # fmt: skip
     assert written.missing == () and all(path.is_file() for path in written.files)
     return out, cells
@@ -105,7 +106,7 @@ def test_the_page_is_whole(study, monkeypatch: pytest.MonkeyPatch) -> None:
     text = checked(study[0] / "report.html")
     assert "A study of &lt;two&gt;" in text and text.count("<caption>") == text.count("<table>")
     assert text.count("data:image/jpeg") == 2  # one image a site, shared by the truth and every method
-    assert text.count('role="img"') == 3 + 2 * (1 + 3)  # figures; a row of sites, then truth and two methods each
+    assert text.count('role="img"') == 4 + 2 * (1 + 3)  # figures; a row of sites, then truth and two methods each
     for said in ("federated minus centralised", "Cases by site and part", "the same case under every method",
                  "cells/fundus/fed/ISBI_1.5-0", "Every run of the study is there"):  # fmt: skip
         assert said in text
@@ -115,7 +116,7 @@ def test_the_page_is_whole(study, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_reports_of_equal_studies_are_equal(study, tmp_path: Path) -> None:
     out, cells = study
     write_study(cells, tmp_path, "A study of <two>", 0.02, PAIRS, out / "paper.csv")
-    for name in ("table.csv", "differences.csv", "table.tex", "table.md"):
+    for name in ("table.csv", "methods.csv", "differences.csv", "dice-against-bytes-fundus.svg", "table.md"):
         assert (tmp_path / name).read_text() == (out / name).read_text()
 
 
@@ -158,11 +159,13 @@ def test_a_study_without_unseen_sites_and_with_every_kind_of_score(tmp_path: Pat
     cells = make_study(tmp_path / "cells", fake)
     write_study(cells, tmp_path, "t", 0.02, (), None)
     table = rows(tmp_path / "table.csv")
-    assert {row["unseen"] for row in table} == {"no"} and {row["model"] for row in table} == {"personal"}
+    assert {row["unseen"] for row in table} == {"no"}
+    assert {(row["model"], row["reported"]) for row in table} == {("personal", "yes"), ("global", "no")}
     assert {row["structure"] for row in table} == {"disc", "cup", "mean over structures"}
     page = (tmp_path / "report.html").read_text()
     assert "(1 undefined)" in page and "HD95 by method and site" in page and "margin" not in page.split("<h2")[1]
-    (row,) = [r for r in table if (r["method"], r["site"], r["structure"], r["metric"]) == ("a", "X", "cup", "hd95")]
+    (row,) = [r for r in table if r["reported"] == "yes"
+              and (r["method"], r["site"], r["structure"], r["metric"]) == ("a", "X", "cup", "hd95")]  # fmt: skip
     assert row["undefined"] == "1" and row["cases"] == "8"
 
 
@@ -197,10 +200,11 @@ def test_what_cannot_be_reported_is_refused_and_nothing_is_written(study, tmp_pa
         "was not unseen in this run": ([replace(cells[0], unseen="UCL 100%")], 0.02, ()),
         "margin": (cells, 0.0, ()),
         "no method 'sam'": (cells, 0.02, (("fed", "sam"),)),
+        "reference: the study has no method 'fedd': did you mean 'fed'?": (cells, 0.02, (), "fedd"),
     }
-    for complaint, (some, margin, pairs) in odd.items():
-        with pytest.raises(UserError, match=complaint):
-            write_study(some, tmp_path / "out", "t", margin, pairs, None)
+    for complaint, (some, margin, pairs, *reference) in odd.items():
+        with pytest.raises(UserError, match=re.escape(complaint)):
+            write_study(some, tmp_path / "out", "t", margin, pairs, None, *reference)
     mixed = make_study(tmp_path / "cells", replace(FAKE, protocol="fedfms", seeds=(7,), side=0))
     with pytest.raises(UserError, match="fundus: cells scored under fedfms and standard"):
         write_study([*cells, *mixed], tmp_path / "out", "t", 0.02, (), None)

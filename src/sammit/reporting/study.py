@@ -6,6 +6,7 @@ time, and again when more cells are there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,15 @@ from pathlib import Path
 from sammit.files import write_atomically
 from sammit.reporting.noninferiority import check_margin
 from sammit.reporting.study_cells import StudyCell, read_cells
-from sammit.reporting.study_csv import differences_csv, scores_csv
+from sammit.reporting.study_csv import against_csv, differences_csv, methods_csv, scores_csv
+from sammit.reporting.study_figures import against_bytes
 from sammit.reporting.study_html import study_page
 from sammit.reporting.study_paper import NO_PAPER, read_paper
 from sammit.reporting.study_results import Result, make_result
 from sammit.reporting.study_scores import make_blocks
 from sammit.reporting.study_text import latex, markdown
-from sammit.reporting.study_versus import check_pairs
+from sammit.reporting.study_versus import check_pairs, check_reference
+from sammit.reporting.svg import Picture, to_file
 
 __all__ = ["StudyCell", "Written", "write_study"]
 
@@ -44,8 +47,12 @@ def write_study(
     margin: float,
     pairs: Sequence[tuple[str, str]],
     paper: Path | None,
+    reference: str = "",
 ) -> Written:
-    """Write `table.csv`, `differences.csv`, `table.tex`, `table.md` and `report.html` into `out`.
+    """Write a study's tables, its pictures of Dice against bytes and its report into `out`.
+
+    That is `table.csv`, `methods.csv`, `differences.csv`, `against-REFERENCE.csv` where there is a reference,
+    `table.tex`, `table.md`, `dice-against-bytes*.svg` where two methods have a score, and `report.html`.
 
     Args:
         cells: all that the study asks for, finished or not; their order is that of rows, sites and datasets.
@@ -54,30 +61,48 @@ def write_study(
         margin: of non-inferiority, in Dice, above 0.
         pairs: keys of methods, (federated, centralised), whose difference is judged.
         paper: CSV of printed numbers (see `study_paper`), or None.
+        reference: key of the method that every other is set against; "" for none.
 
     Raises:
-        UserError: cells that cannot share a report, a run folder or a paper's table that cannot be read, a margin or a
-            pair that cannot be right. Nothing is written then.
+        UserError: cells that cannot share a report, a run folder or a paper's table that cannot be read, a margin, a
+            pair or a reference that cannot be right. Nothing is written then.
     """
     check_margin(margin)
     check_pairs(pairs, [cell.method for cell in cells])
+    check_reference(reference, [cell.method for cell in cells])
     printed = read_paper(paper) if paper else NO_PAPER
     finished = read_cells(cells)
-    results = [make_result(block, pairs, margin, printed) for block in make_blocks(cells, finished)]
+    results = [make_result(block, pairs, margin, printed, reference) for block in make_blocks(cells, finished)]
     there = {one.cell for one in finished}
     missing = tuple(cell for cell in cells if cell not in there)
-    texts = _texts(results, title, missing, out)
+    pictures = [against_bytes(result) for result in results]
+    pages = {
+        "table.tex": latex(results, title),
+        "table.md": markdown(results, title, missing),
+        "report.html": study_page(results, pictures, title, missing, out),
+    }
+    texts = _tables(results, reference) | _files(results, pictures) | pages
     for name, text in texts.items():
         write_atomically(out / name, text)
     return Written(tuple(out / name for name in texts), missing)
 
 
-def _texts(results: Sequence[Result], title: str, missing: Sequence[StudyCell], out: Path) -> dict[str, str]:
-    """File name -> what goes into it."""
+def _tables(results: Sequence[Result], reference: str) -> dict[str, str]:
+    """File name -> what goes into it: numbers for a machine."""
+    against = {f"against-{reference}.csv": against_csv(results)} if reference else {}
     return {
         "table.csv": scores_csv(results),
+        "methods.csv": methods_csv(results),
         "differences.csv": differences_csv(results),
-        "table.tex": latex(results, title),
-        "table.md": markdown(results, title, missing),
-        "report.html": study_page(results, title, missing, out),
+        **against,
+    }
+
+
+def _files(results: Sequence[Result], pictures: Sequence[Picture | None]) -> dict[str, str]:
+    """File name -> what goes into it: the picture of each block that has one."""
+    names = [re.sub(r"\W+", "-", result.block.title).strip("-").lower() for result in results]
+    return {
+        f"dice-against-bytes-{name}.svg": to_file(picture)
+        for name, picture in zip(names, pictures, strict=True)
+        if picture
     }

@@ -1,4 +1,7 @@
-"""A study's numbers for a machine: `table.csv` has a row for each score, `differences.csv` one for each comparison."""
+"""A study's numbers for a machine: `table.csv` has a row for each score, `differences.csv` one for each comparison.
+
+`methods.csv` has one for each model of a method, and `against-NAME.csv` one for each method beside the reference.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sammit.reporting.statistics import Difference
+from sammit.reporting.study_against import Against, Gap
+from sammit.reporting.study_costs import costs_of
 from sammit.reporting.study_results import MEAN, Line, Result
 from sammit.reporting.study_versus import Versus
 
@@ -19,6 +24,15 @@ SCORES = (
 DIFFERENCES = (
     "dataset", "comparison", "method", "other", "site", "unseen", "difference", "low", "high", "cases", "patients",
     "p_holm", "margin", "verdict", "missing",
+)  # fmt: skip
+METHODS = (
+    "dataset", "unseen", "method", "label", "model", "reported", "seeds", "dice_mean", "sd_seeds", "low", "high",
+    "dice_worst", "worst_site", "sd_sites", "best_minus_worst", "up_bytes_per_site_round", "down_bytes_per_site_round",
+    "total_bytes", "parameters_shared", "parameters_trained", "steps", "missing",
+)  # fmt: skip
+AGAINST = (
+    "dataset", "unseen", "method", "label", "reference", "over", "difference", "low", "high", "p_holm", "verdict",
+    "patients", "seeds", "up_bytes_per_site_round", "sends_no_more", "missing",
 )  # fmt: skip
 
 
@@ -69,6 +83,69 @@ def _estimate(result: Result, line: Line, place: str, structure: str, metric: st
         "undefined": one.undefined,
         "paper": result.printed(line, place, structure, metric),
         "missing": "; ".join(one.missing),
+    }
+
+
+def methods_csv(results: Sequence[Result]) -> str:
+    """Dice over sites and costs of every method: the model that stands for it, then the others that were scored."""
+    return _text(METHODS, [row for result in results for row in _methods(result)])
+
+
+def _methods(result: Result) -> Iterator[dict[str, Any]]:
+    for line in [*result.lines, *result.beside]:
+        one, costs = result.headline(line), costs_of(result.block.summaries(line.method))
+        apart = result.between(line, result.block.headline, "dice")
+        yield {
+            **{name: value for name, value in _who(result, line, MEAN).items() if name in METHODS},
+            "seeds": len(one.seeds),
+            "dice_mean": one.mean,
+            "sd_seeds": one.sd,
+            "low": one.low,
+            "high": one.high,
+            "dice_worst": apart and apart.worst,
+            "worst_site": apart and apart.worst_site,
+            "sd_sites": apart and apart.sd,
+            "best_minus_worst": apart and apart.gap,
+            "up_bytes_per_site_round": costs.up,
+            "down_bytes_per_site_round": costs.down,
+            "total_bytes": costs.total,
+            "parameters_shared": costs.shared,
+            "parameters_trained": costs.trainable,
+            "steps": costs.steps,
+            "missing": "; ".join(one.missing),
+        }
+
+
+def against_csv(results: Sequence[Result]) -> str:
+    """Every method minus the reference, in Dice: the mean over sites, then the worst site."""
+    return _text(AGAINST, [row for result in results for one in result.against for row in _against(result, one)])
+
+
+def _against(result: Result, one: Against) -> Iterator[dict[str, Any]]:
+    who = {
+        "dataset": result.block.dataset,
+        "unseen": _yes(result.block.unseen),
+        "method": one.method,
+        "label": result.block.labels[one.method],
+        "reference": result.reference,
+        "seeds": len(one.seeds),
+        "up_bytes_per_site_round": one.up,
+        "sends_no_more": None if one.thrifty is None else _yes(one.thrifty),
+    }
+    for over, gap in ((MEAN, one.mean), ("worst site", one.worst)):
+        yield {**who, "over": over, **_gap(gap)}
+
+
+def _gap(gap: Gap | None) -> dict[str, Any]:
+    if gap is None:
+        return {"missing": "no seed has every site under both"}
+    return {
+        "difference": gap.apart.difference,
+        "low": gap.apart.low,
+        "high": gap.apart.high,
+        "p_holm": gap.p,
+        "verdict": gap.verdict,
+        "patients": gap.patients,
     }
 
 

@@ -82,24 +82,33 @@ def over_sites(
     """
     parts = dict(sorted(parts.items()))
     values = {site: judged.values(structure, metric) for site, judged in sorted(sites.items())}
-    means = [_means(by_seed) for by_seed in values.values()]
-    seeds = sorted(set.intersection(*map(set, means))) if means else []
-    by_seed = [_mean([part[seed] for part in means]) for seed in seeds]
+    by_seed = by_run(values)
     whole = all(part.mean is not None for part in parts.values())
     averaged = {site: over_seeds(one) for site, one in values.items()}
     groups = {site: (list(one.values()), [patient for patient, _ in one]) for site, one in averaged.items()}
     low, high = groups_bootstrap(groups if whole else {}, key)
     return Estimate(
         mean=_mean([part.mean for part in parts.values()]) if whole else None,
-        sd=_sd(by_seed) if whole else None,
+        sd=_sd(_mean(run.values()) for run in by_seed.values()) if whole else None,
         low=_finite(low),
         high=_finite(high),
         cases=sum(part.cases for part in parts.values()),
         patients=sum(part.patients for part in parts.values()),
         undefined=sum(part.undefined for part in parts.values()),
-        seeds=tuple(seeds) if whole else (),
+        seeds=tuple(by_seed) if whole else (),
         missing=tuple(f"{site}, {cell}" for site, part in parts.items() for cell in part.missing),
     )
+
+
+def by_run(sites: Mapping[str, Mapping[int, Mapping[CaseKey, float | None]]]) -> dict[int, dict[str, float]]:
+    """Seed -> site -> mean over cases, for the seeds under which every site has one.
+
+    Args:
+        sites: name -> what `Judged.values` gave.
+    """
+    means = {site: _means(by_seed) for site, by_seed in sites.items()}
+    seeds = sorted(set.intersection(*map(set, means.values()))) if means else []
+    return {seed: {site: means[site][seed] for site in means} for seed in seeds}
 
 
 def over_seeds(by_seed: Mapping[int, Mapping[CaseKey, float | None]]) -> dict[CaseKey, float]:

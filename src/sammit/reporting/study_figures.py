@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sammit.reporting import wording
+from sammit.reporting.against_bytes import dice_against_bytes
 from sammit.reporting.statistics import Difference
+from sammit.reporting.study_costs import costs_of
 from sammit.reporting.study_results import MEAN, Result
 from sammit.reporting.svg import COLOURS, MARKERS, Picture, add_legend, ink, new_figure, plain, to_picture
 
@@ -46,6 +48,13 @@ def dice_by_site(result: Result) -> Picture | None:
     means = wording.listed([f"{line.label} {wording.score(result.headline(line).mean)}" for line in lines])
     alt = f"Dice of {len(lines)} methods at {result.sites_in_words}. Means over sites: {means}."
     return to_picture(figure, f"Dice by method and site, {result.block.title}", alt)
+
+
+def against_bytes(result: Result) -> Picture | None:
+    """Mean Dice over sites of each method against the bytes that it moves."""
+    summaries = result.block.summaries
+    points = [(line.label, costs_of(summaries(line.method)).moved, result.headline(line).mean) for line in result.lines]
+    return dice_against_bytes(points, f"Mean Dice against bytes, {result.block.title}")
 
 
 def differences(result: Result) -> Picture | None:

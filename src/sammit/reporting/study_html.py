@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sammit.reporting import study_figures as figures
+from sammit.reporting import study_method_figures as method_figures
 from sammit.reporting import study_sentences as sentences
 from sammit.reporting.pages import render
 from sammit.reporting.rendering import Cell, Table, to_html
 from sammit.reporting.study_cells import StudyCell
 from sammit.reporting.study_results import Result
 from sammit.reporting.study_sites import SitePictures, cases_by_part, site_pictures, without_pictures
-from sammit.reporting.study_tables import beside_table, costs_table, scores_table
-from sammit.reporting.study_versus_tables import pairs_table, ranking_table
+from sammit.reporting.study_tables import beside_table, costs_table, scores_table, scores_tables
+from sammit.reporting.study_versus_tables import against_table, pairs_table, ranking_table
 from sammit.reporting.svg import Picture
 
 LARGEST = 6_000_000
@@ -40,8 +41,8 @@ class Section:
         title, anchor: heading and id.
         best, verdicts, sizes: sentences; doubts: what to be careful with.
         dice, others: tables of scores; `other_notes` are those of all others together.
-        ranking, pairs, beside: comparisons, where there are any; costs.
-        by_site, forest, counts: figures, where there is something to show.
+        against, ranking, pairs, beside: comparisons, where there are any; costs. `against_reading` is a sentence.
+        by_site, gaps, forest, bytes, counts: figures, where there is something to show.
         pictures: one case of each site; `pictureless` names sites without; `left_out` says where size forbade them.
     """
 
@@ -54,28 +55,40 @@ class Section:
     dice: Shown
     others: list[Shown]
     other_notes: tuple[str, ...]
+    against: Shown | None
+    against_reading: str
     ranking: Shown | None
     pairs: Shown | None
     beside: Shown | None
     costs: Shown
     by_site: Picture | None
+    gaps: Picture | None
     forest: Picture | None
+    bytes: Picture | None
     counts: Picture | None
     pictures: list[SitePictures]
     pictureless: str
     left_out: str
 
 
-def study_page(results: Sequence[Result], title: str, missing: Sequence[StudyCell], out: Path) -> str:
-    """The page, with pictures as large as its size allows.
+def study_page(
+    results: Sequence[Result],
+    pictures: Sequence[Picture | None],
+    title: str,
+    missing: Sequence[StudyCell],
+    out: Path,
+) -> str:
+    """The page, with pictures of cases as large as its size allows.
 
     Args:
         results: of every block.
+        pictures: Dice against bytes of each block.
         title: the heading.
         missing: cells without a finished run.
         out: the study's folder; cells' folders in it are named relative to it.
     """
-    plain = [_section(result, f"part{place}") for place, result in enumerate(results)]
+    pairs = zip(results, pictures, strict=True)
+    plain = [_section(result, picture, f"part{place}") for place, (result, picture) in enumerate(pairs)]
     cells = [cell for result in results for cell in result.block.cells]
     folders = to_html(_folders(cells, set(missing), out))
     for width in _WIDTHS:
@@ -93,10 +106,12 @@ def study_page(results: Sequence[Result], title: str, missing: Sequence[StudyCel
     return page
 
 
-def _section(result: Result, anchor: str) -> Section:
+def _section(result: Result, against_bytes: Picture | None, anchor: str) -> Section:
     """A block without its pictures, whose size is not known before the page's is."""
     block = result.block
     rest = [metric for metric in block.metrics if metric != "dice"]
+    dice, *others = scores_tables(result, ["dice"])
+    others += [table for metric in rest for table in scores_tables(result, [metric])]
     return Section(
         title=block.title,
         anchor=anchor,
@@ -104,15 +119,19 @@ def _section(result: Result, anchor: str) -> Section:
         verdicts=[sentences.verdict(result, pair) for pair in result.pairs],
         doubts=sentences.doubts(result),
         sizes=sentences.sizes(result),
-        dice=_shown(scores_table(result, ["dice"])),
-        others=[_shown(scores_table(result, [metric])) for metric in rest],
+        dice=_shown(dice),
+        others=[_shown(table) for table in others],
         other_notes=scores_table(result, rest).notes,
+        against=_shown_if(against_table(result)),
+        against_reading=sentences.against(result),
         ranking=_shown_if(ranking_table(result)),
         pairs=_shown_if(pairs_table(result)),
         beside=_shown_if(beside_table(result)),
         costs=_shown(costs_table(result)),
-        by_site=figures.dice_by_site(result),
+        by_site=method_figures.dice(result),
+        gaps=method_figures.against(result),
         forest=figures.differences(result),
+        bytes=against_bytes,
         counts=figures.counts(block.title, cases_by_part(block)),
         pictures=[],
         pictureless="",

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sammit.reporting import wording
+from sammit.reporting.between import HIGHER, LOWER, Between, between, over_runs
 from sammit.reporting.cases import LABELS, OVERLAP
-from sammit.reporting.study_estimates import Estimate, at_site, over_sites
+from sammit.reporting.study_against import Against, against_reference
+from sammit.reporting.study_estimates import Estimate, at_site, by_run, over_sites
 from sammit.reporting.study_paper import AVERAGE, Paper
 from sammit.reporting.study_scores import ALL, Block, Judged
 from sammit.reporting.study_versus import Pair, Ranking, compare_pairs, rank
@@ -53,8 +55,12 @@ class Result:
         block: the scores.
         lines: the model that stands for each method, in the study's order; `beside`: the others that were scored.
         estimates: (method, model of the line, site or `MEAN`, structure, metric) -> estimate.
+        apart: (method, model of the line, structure, metric) -> how sites differ, mean over the seeds that have every
+            site; only lines with such a seed.
         ranking: each method against the best.
         pairs: federated minus centralised; `margin` of non-inferiority, in Dice.
+        reference, against: the method that the study sets every other one against, and what that found; "" and none
+            where the study or this block has no such method.
         paper: printed numbers.
     """
 
@@ -62,9 +68,12 @@ class Result:
     lines: Sequence[Line]
     beside: Sequence[Line]
     estimates: Mapping[tuple[str, str, str, str, str], Estimate]
+    apart: Mapping[tuple[str, str, str, str], Between]
     ranking: Ranking
     pairs: Sequence[Pair]
     margin: float
+    reference: str
+    against: Sequence[Against]
     paper: Paper
 
     @property
@@ -119,14 +128,9 @@ class Result:
         unit = f" ({units.pop()})" if metric in LENGTHS and len(units) == 1 else ""
         return LABELS.get(metric, metric) + unit
 
-    def worst(self, line: Line, structure: str, metric: str) -> tuple[str, float] | None:
-        """The worst site and its score; None unless every site has one."""
-        known = {site: self.estimate(line, site, structure, metric).mean for site in self.block.sites}
-        values = {site: mean for site, mean in known.items() if mean is not None}
-        if not values or len(values) < len(known):
-            return None
-        worse = -1 if metric in LENGTHS else 1
-        return min(values.items(), key=lambda item: (worse * item[1], item[0]))
+    def between(self, line: Line, structure: str, metric: str) -> Between | None:
+        """The worst site and the spread between sites; None where no seed has every site, or units differ."""
+        return self.apart.get((line.method, line.model, structure, metric))
 
     def count(self, site: str) -> tuple[int, int]:
         """Cases and patients that were scored at a site, under the method that has most."""
@@ -134,7 +138,9 @@ class Result:
         return max(one.cases for one in known), max(one.patients for one in known)
 
 
-def make_result(block: Block, pairs: Sequence[tuple[str, str]], margin: float, paper: Paper) -> Result:
+def make_result(
+    block: Block, pairs: Sequence[tuple[str, str]], margin: float, paper: Paper, reference: str = ""
+) -> Result:
     """All numbers of a block."""
     lines = [
         Line(method, label, "", {site: block.judged[method, site] for site in block.sites})
@@ -142,14 +148,37 @@ def make_result(block: Block, pairs: Sequence[tuple[str, str]], margin: float, p
     ]
     beside = [Line(method, block.labels[method], model, sites) for (method, model), sites in block.beside.items()]
     estimates: dict[tuple[str, str, str, str, str], Estimate] = {}
+    apart: dict[tuple[str, str, str, str], Between] = {}
     for line in [*lines, *beside]:
         for structure in block.structures:
             for metric in block.metrics:
                 for place, one in _estimates(block, line, structure, metric).items():
                     estimates[line.method, line.model, place, structure, metric] = one
+                if spread := _apart(block, line, structure, metric):
+                    apart[line.method, line.model, structure, metric] = spread
     means = {line.method: estimates[line.method, "", MEAN, block.headline, "dice"] for line in lines}
-    ranking = rank(block, means)
-    return Result(block, lines, beside, estimates, ranking, compare_pairs(block, pairs, margin), margin, paper)
+    return Result(
+        block=block,
+        lines=lines,
+        beside=beside,
+        estimates=estimates,
+        apart=apart,
+        ranking=rank(block, means),
+        pairs=compare_pairs(block, pairs, margin),
+        margin=margin,
+        reference=reference if reference in block.labels else "",
+        against=against_reference(block, reference),
+        paper=paper,
+    )
+
+
+def _apart(block: Block, line: Line, structure: str, metric: str) -> Between | None:
+    """How sites differ in one score, mean over seeds."""
+    if metric in LENGTHS and block.mixed_units:
+        return None
+    runs = by_run({site: judged.values(structure, metric) for site, judged in line.judged.items()})
+    found = [between(run, LOWER if metric in LENGTHS else HIGHER) for run in runs.values()]
+    return over_runs([one for one in found if one])
 
 
 def _estimates(block: Block, line: Line, structure: str, metric: str) -> dict[str, Estimate]:

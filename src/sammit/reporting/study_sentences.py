@@ -8,6 +8,7 @@ from sammit.reporting import wording
 from sammit.reporting.noninferiority import in_words
 from sammit.reporting.rendering import Cell
 from sammit.reporting.sentences import FEW_PATIENTS
+from sammit.reporting.study_against import tally
 from sammit.reporting.study_cells import StudyCell
 from sammit.reporting.study_results import Result
 from sammit.reporting.study_versus import Pair
@@ -36,9 +37,9 @@ def best(result: Result) -> str:
         return bold_note(result)
     line = next(line for line in result.lines if line.method == name)
     one = result.headline(line)
-    worst = result.worst(line, result.block.headline, "dice")
+    apart = result.between(line, result.block.headline, "dice")
     score = wording.score_with_sd(one.mean, one.sd)
-    below = f" Its worst site is {worst[0]} with {wording.score(worst[1])}." if worst else ""
+    below = f" Its worst site is {apart.worst_site} with {wording.score(apart.worst)}." if apart else ""
     return (
         f"{line.label} has a mean Dice of {score} over {result.sites_in_words}, 95 % interval "
         f"{wording.interval(one.low, one.high)}.{below} {bold_note(result)}"
@@ -57,6 +58,25 @@ def verdict(result: Result, pair: Pair) -> str:
         f"{ours} minus {theirs} is {difference} Dice "
         f"({wording.p_value(pair.versus.p)}, n = {pair.versus.patients}): {ours} {said}."
     )
+
+
+def against(result: Result) -> str:
+    """How many methods are better and worse than the reference, and how that looks among those that send no more."""
+    if not result.against:
+        return ""
+    label = result.block.labels[result.reference]
+    mean, worst = tally(result.against, "mean"), tally(result.against, "worst")
+    told = [
+        f"{counts['worse']} of {sum(counts.values())} other methods are worse than {label} {where} and "
+        f"{counts['better']} better"
+        for counts, where in ((mean, "in the mean over sites"), (worst, "at the worst site"))
+    ]
+    thrifty = [one for one in result.against if one.thrifty]
+    better = [result.block.labels[one.method] for one in thrifty if one.mean and one.mean.verdict == "better"]
+    said = f"better in the mean: {wording.listed(better)}" if better else "none is better in the mean"
+    fewer = f" Of the {len(thrifty)} that send no more bytes, {said}." if thrifty else ""
+    open_ones = " The others cannot be told from it." if mean["not significant"] + worst["not significant"] else ""
+    return f"{told[0]}; {told[1]}.{open_ones}{fewer}"
 
 
 def doubts(result: Result) -> list[str]:
@@ -91,7 +111,9 @@ def score_notes(result: Result, metrics: Sequence[str], rows: Sequence[Sequence[
     texts = [cell.text for cells in rows for cell in cells]
     notes = [
         f"Seeds {wording.listed([str(seed) for seed in result.seeds])}; the mean over sites weighs every site alike, "
-        "± is its standard deviation over seeds; the interval resamples patients within each site."
+        "± is its standard deviation over seeds; the interval resamples patients within each site.",
+        "The worst site is that of each run, its score the mean over seeds, its name the one that is worst most often; "
+        "the spread is the standard deviation over sites, mean over seeds.",
     ]
     if "dice" in metrics:
         notes.append(bold_note(result))

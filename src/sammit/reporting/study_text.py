@@ -8,8 +8,8 @@ from sammit.reporting import study_sentences as sentences
 from sammit.reporting.rendering import Table, to_latex, to_markdown
 from sammit.reporting.study_cells import StudyCell
 from sammit.reporting.study_results import Result
-from sammit.reporting.study_tables import beside_table, scores_table
-from sammit.reporting.study_versus_tables import pairs_table, ranking_table
+from sammit.reporting.study_tables import beside_table, scores_tables
+from sammit.reporting.study_versus_tables import against_table, pairs_table, ranking_table
 
 
 def markdown(results: Sequence[Result], title: str, missing: Sequence[StudyCell]) -> str:
@@ -32,5 +32,5 @@ def latex(results: Sequence[Result], title: str) -> str:
 
 def _tables(result: Result) -> list[Table]:
     """All scores in one table, what was scored beside them, and the comparisons."""
-    several = [beside_table(result), ranking_table(result), pairs_table(result)]
-    return [scores_table(result, result.block.metrics), *(table for table in several if table is not None)]
+    several = [beside_table(result), against_table(result), ranking_table(result), pairs_table(result)]
+    return [*scores_tables(result, result.block.metrics), *(table for table in several if table is not None)]

@@ -114,6 +114,13 @@ def check_pairs(pairs: Sequence[tuple[str, str]], methods: Sequence[str]) -> Non
             raise UserError(f"{where}: a method cannot be its own counterpart; name another")
 
 
+def check_reference(reference: str, methods: Sequence[str]) -> None:
+    """Raise UserError where the reference is no method of the study."""
+    if reference and reference not in methods:
+        known = list(dict.fromkeys(methods))
+        raise UserError(f"reference: the study has no method '{reference}': {nearest(reference, known)}")
+
+
 def _versus(block: Block, method: str, other: str) -> Versus | None:
     """One method minus another, p not yet corrected; None where either lacks a site."""
     ours, theirs = (_case_dice(block, one) for one in (method, other))

@@ -1,4 +1,4 @@
-"""A study's comparisons for a reader: each method against the best, and federated minus centralised."""
+"""A study's comparisons for a reader: against the best, against the reference, and federated minus centralised."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sammit.reporting import wording
 from sammit.reporting.comparison import ALPHA
 from sammit.reporting.rendering import Cell, Table
+from sammit.reporting.study_against import Against, Gap
 from sammit.reporting.study_results import Result
 from sammit.reporting.study_sentences import MISSING
 from sammit.reporting.study_versus import Versus
@@ -62,6 +63,51 @@ def _sizes(all_versus: Sequence[Versus | None]) -> str:
 
 def _span(numbers: set[int]) -> str:
     return " to ".join(str(number) for number in sorted({min(numbers), max(numbers)}))
+
+
+def against_table(result: Result) -> Table | None:
+    """Each method against the reference, in the mean and at the worst site; None without a reference."""
+    if not result.against:
+        return None
+    label = result.block.labels[result.reference]
+    columns = (("method", "Method"), ("mean", "Mean over sites [95 %]"), ("mean_p", "Wilcoxon, Holm"),
+               ("mean_verdict", "Verdict"), ("worst", "Worst site [95 %]"), ("worst_p", "Wilcoxon, Holm"),
+               ("worst_verdict", "Verdict"), ("sends_no_more", "Sends no more bytes"))  # fmt: skip
+    rows = tuple(
+        (
+            Cell(result.block.labels[one.method], one.method),
+            *_gap(one.mean),
+            *_gap(one.worst),
+            _thrifty(one),
+        )
+        for one in result.against
+    )
+    notes = (
+        f"Each method minus {label}, in Dice, mean over the seeds that both have; the worst site is each method's own, "
+        "in each run. The interval resamples the patients of each site, with all their cases and seeds.",
+        "The test is Wilcoxon's signed-rank test on patients' means, with Holm's correction over the methods: on all "
+        "patients for the mean, on those of the sites that are the worst of a run under either method for the worst "
+        f"site. Better and worse, than {label}, is what interval and test both say.",
+        f"Sends no more bytes: up, for a site and a round, than {label}; 0.1 % is taken as no more.",
+    )
+    return Table(f"{result.block.title}: each method against {label}.", columns, rows, notes)
+
+
+def _gap(gap: Gap | None) -> tuple[Cell, Cell, Cell]:
+    if gap is None:
+        return Cell(MISSING, None), Cell(wording.NONE, None), Cell("not tested, as cells are missing", "")
+    text = wording.score_with_interval(gap.apart.difference, gap.apart.low, gap.apart.high)
+    told = gap.verdict != "not significant"
+    return (
+        Cell(text, gap.apart.difference),
+        Cell(wording.p_value(gap.p), gap.p),
+        Cell(gap.verdict, gap.verdict, strong=told),
+    )
+
+
+def _thrifty(one: Against) -> Cell:
+    text = wording.NONE if one.thrifty is None else "yes" if one.thrifty else "no"
+    return Cell(text, text)
 
 
 def pairs_table(result: Result) -> Table | None:

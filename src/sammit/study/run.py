@@ -50,5 +50,6 @@ def write_tables(plan: Plan) -> None:
         StudyCell(cell.dataset, cell.method, cell.label, cell.unseen, cell.seed, cell.folder(plan.out))
         for cell in plan.cells
     ]
-    pairs = [(federated, centralised) for federated, centralised in study.compare.pairs]
-    write_study(cells, plan.out, study.title, study.compare.margin, pairs, study.paper)
+    compare = study.compare
+    pairs = [(federated, centralised) for federated, centralised in compare.pairs]
+    write_study(cells, plan.out, study.title, compare.margin, pairs, study.paper, compare.reference)
