@@ -10,7 +10,7 @@ demo: .venv/core
 	$(BIN)/sammit demo --out demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-slow: .venv/dev .venv-nnunet/ready
 	$(BIN)/python -m pytest -m slow

@@ -41,6 +41,17 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A finished run of every method; no test may change them."""
-    base = tmp_path_factory.mktemp("runs")
-    return {name: tiny.run(tiny.experiment(sites, name), base / name) for name in tiny.METHODS}
+    """A finished run of each method, made when it is first asked for; no test may change them."""
+    return Runs(sites, tmp_path_factory.mktemp("runs"))
+
+
+class Runs(dict[str, Path]):
+    """Method -> its run's folder."""
+
+    def __init__(self, sites: Path, base: Path) -> None:
+        super().__init__()
+        self.sites, self.base = sites, base
+
+    def __missing__(self, method: str) -> Path:
+        self[method] = tiny.run(tiny.experiment(self.sites, method), self.base / method)
+        return self[method]
