@@ -21,7 +21,7 @@ from sammit.reporting.cases import read_cases
 def moved(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Finished runs elsewhere, nothing in them but models and settings, their data gone."""
     base = tmp_path_factory.mktemp("moved")
-    for name in ("fedavg", "local_only", "pfedsam"):
+    for name in ("fedavg", "centralised", "local_only", "pfedsam"):
         shutil.copytree(runs[name], base / name, ignore=shutil.ignore_patterns("checkpoint", "pictures"))
         config = base / name / "config.toml"
         lines = ['root = "/nowhere"' if line.startswith("root") else line for line in config.read_text().splitlines()]
