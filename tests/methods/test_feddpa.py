@@ -93,7 +93,7 @@ def test_the_mix_is_what_the_equation_says() -> None:
 def test_the_steps_of_a_round_are_parted(options: dict[str, Any], stages: list[str]) -> None:
     b, site = feddpa(**options), Pictures()
     received, own = noisy(b.start), noisy(take(b.model, b.personal), 1)
-    work = b.work(site, shared=received, private=with_prefix("personal", own) | {"fitted": torch.tensor(1)})
+    work = b.work(site, shared=received, private=with_prefix("personal", own))
     outcome = b.method.train(work)
     shared, personal = b.method.split(work)
     assert site.stages == stages and outcome.metrics["steps"] == 4
@@ -106,7 +106,7 @@ def test_what_travels_is_fedavgs_on_the_shared_pair_alone() -> None:
     found = []
     for seed in (1, 2):
         b = feddpa()
-        private = with_prefix("personal", noisy(take(b.model, b.personal), seed)) | {"fitted": torch.tensor(1)}
+        private = with_prefix("personal", noisy(take(b.model, b.personal), seed))
         work = b.work(shared=noisy(b.start), private=private)
         b.method.train(work)
         found.append(b.method.split(work)[0])
@@ -122,7 +122,7 @@ def test_the_private_pair_learns_beside_what_was_received() -> None:
     """The first stage's step is that of the mixed model: by hand, on a trainer of its own."""
     b = feddpa()
     received, own = noisy(b.start), noisy(take(b.model, b.personal), 1)
-    private = with_prefix("personal", own) | {"fitted": torch.tensor(1)}
+    private = with_prefix("personal", own)
     work = b.work(shared=received, private=private)
     b.method.train(work)
     trained = b.method.split(work)[1]
@@ -136,7 +136,8 @@ def test_the_private_pair_learns_beside_what_was_received() -> None:
 def test_a_pair_that_was_never_trained_is_the_shared_one(tmp_path: Path) -> None:
     """FedDPA-F before its stage: the personal model is the global one, also in later rounds."""
     b = feddpa(schedule="after")
-    for private in ({}, with_prefix("personal", noisy(as_own(b.start), 3))):
+    stale = with_prefix("personal", noisy(as_own(b.start), 3)) | {"copied": torch.tensor(1)}
+    for private in ({}, stale):
         phi = noisy(b.start, 4)
         personal = b.method.personal(private, phi)
         assert equal(select(personal, lambda name: has_component(name, "own_lora")), as_own(phi))
@@ -144,7 +145,7 @@ def test_a_pair_that_was_never_trained_is_the_shared_one(tmp_path: Path) -> None
     worker = b.worker(tmp_path)
     assert isinstance(worker.handle(Order("train", "a", 0, b.start, fingerprint="0")), Update)
     worker.handle(Order("keep", "a", 0, {}, accepted=0, origin="0"))
-    assert "fitted" not in worker.memory.committed()[0]
+    assert "copied" in worker.memory.committed()[0]
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0.1, 1), (0.5, 2), (2.0, 8)])
@@ -157,6 +158,19 @@ def test_feddpa_f_trains_the_private_pair_once(epochs: float, steps: int) -> Non
     shared, personal = b.method.split(work)
     assert equal(shared, phi) and not equal(personal, as_own(phi))
     assert equal(b.method.personal(with_prefix("personal", personal) | outcome.private, phi), personal)
+
+
+def test_a_new_site_trains_a_pair_of_its_own() -> None:
+    """From the shared pair, or from the one it is given; what is shared stays."""
+    b, phi = feddpa(), noisy(feddpa().start)
+    given = noisy(as_own(phi), 2)
+    for private, start in (({}, as_own(phi)), (with_prefix("personal", given), given)):
+        work = b.work(shared=phi, private=private)
+        assert equal(take(b.model, b.personal), start)
+        outcome = b.method.join(work)
+        shared, personal = b.method.split(work)
+        assert equal(shared, phi) and not equal(personal, start)
+        assert equal(b.method.personal(outcome.private | with_prefix("personal", personal), phi), personal)
 
 
 def test_feddpa_t_has_no_last_stage() -> None:

@@ -16,7 +16,7 @@ shared with (A, B) unless `decoder` says otherwise. A round's steps are parted b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -66,7 +66,7 @@ class Method(base.Method):
     unseen_rule: ClassVar[str] = "the global model: the shared factors alone, at full weight"
     site_state: ClassVar[tuple[Declared, ...]] = (
         *base.Method.site_state,
-        Declared("fitted", (), "int64", "1 once this site's private factors were trained"),
+        Declared("copied", (), "int64", "1 while this site's private factors are a copy of the shared ones"),
     )
     options: Options
 
@@ -109,7 +109,7 @@ class Method(base.Method):
     def personal(self, private: State, shared: State) -> State:
         """What the site keeps; private factors that were never trained are the shared ones."""
         kept = super().personal(private, shared)
-        if "fitted" in private:
+        if not _are_copies(private):
             return kept
         start = {_own_name(name): tensor for name, tensor in shared.items() if has_component(name, SHARED)}
         return {**kept, **start}
@@ -145,8 +145,7 @@ class Method(base.Method):
         """FedDPA-F's stage, with the schedule of a whole run to itself."""
         if self.options.schedule != "after":
             return None
-        last = replace(work, training=replace(work.training, rounds=1), order=replace(work.order, round=0))
-        own = self._own_trainer(last, max(1, round(work.steps * self.options.final_local_epochs)))
+        own = self._own_trainer(work.alone(), max(1, round(work.steps * self.options.final_local_epochs)))
         self.use(work.model, "personal")
         fit(own, work.batches(own.steps, "final"), self.objective(work))
         return Outcome(self._private(work, own), {}, {"loss": own.mean_loss, "steps": own.done})
@@ -156,9 +155,14 @@ class Method(base.Method):
         return work.trainer(self.personal_names(work.live), steps, without_prefix("optimiser", work.private))
 
     def _private(self, work: Work, own: Trainer) -> State:
-        """The moments of what stays, and whether it was ever trained."""
-        fitted = {"fitted": torch.tensor(1)} if own.done or "fitted" in work.private else {}
-        return with_prefix("optimiser", own.optimiser_state()) | fitted
+        """The moments of what stays, and whether it was never trained."""
+        copied = {"copied": torch.tensor(1)} if not own.done and _are_copies(work.private) else {}
+        return with_prefix("optimiser", own.optimiser_state()) | copied
+
+
+def _are_copies(private: State) -> bool:
+    """Whether a site's private factors were never trained."""
+    return "copied" in private or not any(has_component(name, OWN) for name in private)
 
 
 def _own_name(shared: str) -> str:
