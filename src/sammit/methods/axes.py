@@ -26,7 +26,7 @@ def combine(method: Method, aggregator: Aggregator, names: tuple[str, str]) -> M
 def _clash(method: Method, aggregator: Aggregator) -> str:
     """What a method does that the aggregator leaves no room for; empty where they go together."""
     kind = type(method)
-    if kind.aggregate is not Method.aggregate:
+    if kind.aggregate is not Method.aggregate and type(aggregator).merged is not Aggregator.merged:
         return "has a rule of its own for what is shared"
     if aggregator.personalises and method.pooled:
         return "trains one pooled site, which keeps nothing from the others"

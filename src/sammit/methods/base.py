@@ -250,7 +250,7 @@ class Method:
         """The next state from this round's updates, which arrive in site order: sum_k n_k w_k / n.
 
         Low-rank factors are merged by the recipe's aggregator. A method with a rule of its own for the shared tensors
-        leaves the aggregator no say, and is refused beside any but the naive one.
+        leaves the aggregator no say here, and is refused beside one that merges otherwise than by the mean.
         """
         shared, metrics = self.aggregator.merge(server.shared, self.weigh(server, updates))
         return Server(shared, server.memory, metrics)

@@ -27,7 +27,7 @@ REASONS = (
     "trains one pooled site",
     "a rule of its own, so",
     "the factors are other ones after each round",
-    "no low-rank factors that travel",
+    "no low-rank factors travel here",
 )
 
 
@@ -55,7 +55,10 @@ def test_a_method_under_a_rule(name: str, rule: str, tmp_path: Path) -> None:
     ("name", "rule", "reason"),
     [
         ("centralised", "fedsa_lora", "centralised trains one pooled site"),
-        ("local_only", "flexlora", "there are no low-rank factors that travel; add 'lora'"),
+        ("local_only", "flexlora", "no low-rank factors travel here, as .* the method keeps it at the sites"),
+        ("fedadam", "flexlora", "fedadam has a rule of its own for what is shared, so 'flexlora' cannot"),
+        ("ditto", "flexlora", r"ditto keeps 'own\.' of every shared tensor"),
+        ("ditto", "fedsa_lora", "ditto puts each site's own model together by a rule of its own"),
         ("fedavg", "fedex", "unknown aggregator 'fedex': did you mean 'fedex_lora'"),
     ],
 )

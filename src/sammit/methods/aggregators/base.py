@@ -56,8 +56,8 @@ class Aggregator:
         """
         if not any(is_factor(name) for name in shared):
             raise UserError(
-                "method.aggregator: there are no low-rank factors that travel; "
-                "add 'lora' to model.adapter, or use 'naive'"
+                "method.aggregator: no low-rank factors travel here, as model.adapter has no 'lora' "
+                "or the method keeps it at the sites; use 'naive'"
             )
 
     def notes(self) -> tuple[str, ...]:
