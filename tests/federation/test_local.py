@@ -26,7 +26,7 @@ from sammit.vocabulary import Batch
 FILES = {"config.toml", "environment.json", "splits.json", "rounds.jsonl", "cases.csv", "summary.json"}
 SUMMARY = {
     "method", "model", "dataset", "protocol", "scored", "seed", "rounds", "selected_round", "sites", "unseen", "mean",
-    "pooled", "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
+    "pooled", "worst_site", "parameters", "traffic", "steps", "cross", "seconds", "peak_rss_bytes",
 }  # fmt: skip
 SITE = {"cases", "patients", "reported", "models", "undefined", "dice", "iou"}
 ROUND = {"server", "round", "loss", "steps", "numbers", "validation", "up_bytes", "down_bytes", "seconds", "failed"}

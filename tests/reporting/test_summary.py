@@ -70,7 +70,8 @@ def test_the_keys_are_the_documented_ones() -> None:
     summary = summarise(ROWS, facts())
     assert list(summary) == [
         "method", "model", "dataset", "protocol", "scored", "seed", "rounds", "selected_round", "sites", "unseen",
-        "mean", "pooled", "worst_site", "parameters", "traffic", "seconds", "peak_rss_bytes",
+        "mean", "pooled", "worst_site", "parameters", "traffic", "steps", "cross", "seconds",
+        "peak_rss_bytes",
     ]  # fmt: skip
     assert set(summary["sites"]["A"]) == {"cases", "patients", "reported", "models", "undefined", "dice", "iou"}
 

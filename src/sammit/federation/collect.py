@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from sammit.federation.prepare import Prepared
 from sammit.federation.rounds import Progress
 from sammit.files import write_atomically
 from sammit.reporting.cases import CaseScore, read_cases, write_cases
+from sammit.reporting.cross import CrossScore, matrix, read_cross, write_cross
 from sammit.reporting.summary import Facts, summarise
-from sammit.runs import RunFolder, read_state, write_state
+from sammit.runs import RunFolder, read_facts, read_state, write_state
 from sammit.vocabulary import State
 
 
@@ -21,19 +23,25 @@ def collect(
 ) -> None:
     """Write models, cases, router use, pictures and, last of all, `summary.json`: a run with one is finished."""
     rows: list[CaseScore] = []
+    visits: list[CrossScore] = []
     router: dict[str, Any] = {}
     for site in tested(prepared):
         own = folder.site(site.name)
         rows += read_cases(own / "cases.csv")
         if (own / "router.json").is_file():
             router[site.name] = json.loads((own / "router.json").read_text())
+        if (own / "cross.csv").is_file():
+            visits += read_cross(own / "cross.csv")
         for picture in sorted((own / "pictures").glob("*.npz")):
             write_atomically(folder.path / "pictures" / site.name / picture.name, picture.read_bytes())
     write_cases(folder.path / "cases.csv", rows)
     if router:
         folder.write_json("router.json", router)
+    if visits:
+        write_cross(folder.path / "cross_site.csv", visits)
     _write_models(folder, prepared, progress, selected)
     facts = _facts(prepared, progress, selected[0], seconds, peak)
+    facts = replace(facts, steps=_steps(folder, prepared, progress), cross=matrix(visits) or None)
     folder.write_json("summary.json", summarise(rows, facts))
 
 
@@ -81,6 +89,14 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
         peak,
         experiment.evaluation.scored,
     )
+
+
+def _steps(folder: RunFolder, prepared: Prepared, progress: Progress) -> dict[str, float]:
+    """Optimiser steps of a site that trains, mean over sites: of the whole run, and of those the last local stage's."""
+    names = [site.name for site in prepared.trainers]
+    rounds = [sum(row["steps"].get(name) or 0 for row in progress.log) for name in names]
+    last = [read_facts(folder.site(name) / "final.safetensors").get("steps", 0) for name in names]
+    return {"per_site": _mean(rounds) + _mean(last), "last_stage": _mean(last)}
 
 
 def _mean(values: list[int]) -> float:

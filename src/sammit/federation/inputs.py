@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sammit import plugins, runs
 from sammit.config import Experiment
 from sammit.errors import UserError
+from sammit.federation.cross import not_asked
 from sammit.federation.guard import declaration_of
 from sammit.federation.prepare import Prepared, resolved
 from sammit.models.weights import base_hash
@@ -51,8 +52,9 @@ def told(prepared: Prepared) -> dict[str, Any]:
 def _identity(prepared: Prepared) -> dict[str, Any]:
     without: Part | None = "test" if prepared.experiment.evaluation.scored == "val" else None
     data = {site.name: site.fingerprint(without) for site in prepared.sites}
-    notes = [*prepared.method.notes(), *prepared.method.aggregator.notes()]
-    base = base_hash(prepared.backbone.model, fixed=prepared.method.fixes)
+    method = prepared.method
+    notes = [*method.notes(), *method.aggregator.notes(), *not_asked(prepared.experiment, method)]
+    base = base_hash(prepared.backbone.model, fixed=method.fixes)
     return {"data": data, "base_weights": base, "notes": notes}
 
 

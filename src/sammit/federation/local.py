@@ -23,7 +23,6 @@ from sammit.federation.worker import Worker
 from sammit.files import clear_drafts
 from sammit.learning.loop import steps_in_round
 from sammit.runs import RunFolder
-from sammit.vocabulary import State
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -92,10 +91,8 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
     p = prepared
     everyone: dict[str, Site | PooledSite] = {site.name: site for site in [*p.sites, *p.trainers]}
 
-    def lent() -> dict[str, State]:
-        return {site.name: workers[site.name].memory.final() for site in p.trainers}
-
-    workers = {
+    lent = {site.name: PrivateMemory(folder.site(site.name)).final for site in p.trainers}
+    return {
         name: Worker(
             site,
             site.view,
@@ -108,7 +105,6 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
         )
         for name, site in everyone.items()
     }
-    return workers
 
 
 def at_equal_steps(experiment: Experiment, site: PooledSite) -> Experiment:

@@ -64,9 +64,9 @@ class PrivateMemory:
         """The state of the best round and that round; empty and -1 if none was kept."""
         return self._read("kept")
 
-    def finalise(self, state: State, round_index: int) -> None:
-        """Write the state that the run leaves."""
-        write_state(self._path("final"), state, {"round": round_index})
+    def finalise(self, state: State, round_index: int, steps: int) -> None:
+        """Write the state that the run leaves, and how many steps the last local stage took."""
+        write_state(self._path("final"), state, {"round": round_index, "steps": steps})
 
     def final(self) -> State:
         """The state that the run leaves; empty before `finalise`."""

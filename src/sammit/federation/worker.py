@@ -11,6 +11,7 @@ from torch import nn
 from sammit.config import Experiment, SitePolicy
 from sammit.errors import UserError
 from sammit.federation.consent import check_agreed
+from sammit.federation.cross import at_home, score_visitors
 from sammit.federation.guard import check_declared, refusal
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.pictures import CasePictures
@@ -20,6 +21,7 @@ from sammit.learning.evaluate import Scorer
 from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
 from sammit.methods.state import first_not_finite, mean_of, put, select, take, with_prefix, without_moments
+from sammit.reporting.cross import write_cross
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
 
@@ -54,7 +56,7 @@ class Worker:
         backbone: Backbone,
         memory: PrivateMemory,
         experiment: Experiment,
-        lent: Callable[[], Mapping[str, State]] | None = None,
+        lent: Mapping[str, Callable[[], State]] | None = None,
         policy: SitePolicy | None = None,
     ) -> None:
         """
@@ -62,8 +64,9 @@ class Worker:
             site, view: the site's data, and how a model looks at it.
             method, backbone, experiment: what is run; the backbone may be shared by all sites of a process.
             memory: the site's own files.
-            lent: the final private states of the sites that train, by name, where one process simulates all of them;
-                across hospitals nobody lends, and a site that takes no part is judged with the global model alone.
+            lent: how to read the final private states of the sites that train, by name, where one process simulates
+                all of them; across hospitals nobody lends, and a site that takes no part is judged with the global
+                model alone.
             policy: what the site agrees to; to all by default.
         """
         self.site, self.view, self.method, self.backbone = site, view, method, backbone
@@ -112,7 +115,8 @@ class Worker:
         outcome = self.method.finish(work)
         if outcome is not None:
             private = self._private(outcome, self.method.split(work)[1])
-        self.memory.finalise(private, order.round)
+        steps = outcome.metrics["steps"] if outcome else 0
+        self.memory.finalise(private, order.round, int(steps))
 
     def join(self, order: Order, private: State) -> tuple[State, Mapping[str, float]]:
         """Train what this site keeps after a run in which it took no part; the order's tensors stay as they are.
@@ -175,11 +179,23 @@ class Worker:
                     scores.add(which, ways[0](), order.part)
             if final:
                 scores.write(self.memory.folder)
+                self._visit(scores, order)
             if tested:
                 self._picture(scores, uses)
         finally:
             self.method.use(self.backbone.model, self.method.judging.models[-1])
         return Judgement(self.site.name, order.round, order.part, scores.dice())
+
+    def _visit(self, scores: SiteScores, order: Order) -> None:
+        """Every other site's own model on this site's cases, where that is asked for and they are lent."""
+        e = self.experiment
+        if not (e.evaluation.cross_site and self.lent and "personal" in self.method.judging.models):
+            return
+        others = {name: read for name, read in self.lent.items() if name != self.site.name}
+        visitors = {name: partial(self._as_lent, read, order.tensors) for name, read in others.items()}
+        scorer = Scorer(e.evaluation, self.view, e.training.device, distances=False)
+        rows = at_home(scores) + score_visitors(self.site, scorer, visitors, order.part)
+        write_cross(self.memory.folder / "cross.csv", rows)
 
     def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]]) -> None:
         """Pictures with a mask of each judged model; of several source models, that of the first."""
@@ -210,10 +226,15 @@ class Worker:
             return [partial(self.as_model, "global", shared, {})]
         if which == "personal":
             return [partial(self.as_model, "personal", shared, self._personal(private, shared))]
-        lent = [self._personal(state, shared) for state in (self.lent() if self.lent else {}).values()]
+        lent = (self.lent or {}).values()
         if which == "experts":
-            lent = [mean_of(lent)]
-        return [partial(self.as_model, "personal", shared, personal) for personal in lent]
+            mean = mean_of(self._personal(read(), shared) for read in lent)
+            return [partial(self.as_model, "personal", shared, mean)]
+        return [partial(self._as_lent, read, shared) for read in lent]
+
+    def _as_lent(self, read: Callable[[], State], shared: State) -> nn.Module:
+        """The backbone's model as another site's own; that site's state is in memory no longer than it is needed."""
+        return self.as_model("personal", shared, self._personal(read(), shared))
 
     def as_model(self, which: Which, shared: State, personal: State) -> nn.Module:
         """The backbone's model as the global or a personal one."""

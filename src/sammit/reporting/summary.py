@@ -47,6 +47,9 @@ class Facts:
         seconds: "total", "per_round".
         peak_rss_bytes: largest resident memory of the process.
         scored: whose cases the rows are of: "test", or "val" of a search that leaves the test patients alone.
+        steps: "per_site", optimiser steps of a site in the whole run, mean over sites, "last_stage" those of them that
+            a last local stage took.
+        cross: site whose own model it is -> site whose patients -> Dice; None where nobody asked or lent.
     """
 
     method: str
@@ -63,6 +66,8 @@ class Facts:
     seconds: Mapping[str, float] = field(default_factory=dict)
     peak_rss_bytes: int | None = None
     scored: str = "test"
+    steps: Mapping[str, float] = field(default_factory=dict)
+    cross: Mapping[str, Mapping[str, float]] | None = None
 
 
 def summarise(rows: Sequence[CaseScore], facts: Facts) -> Summary:
@@ -177,6 +182,8 @@ def join_sites(entries: Mapping[str, SiteSummary], facts: Facts) -> Summary:
         "worst_site": {"site": worst, "dice": seen[worst]["dice"]} if worst is not None else None,
         "parameters": dict(facts.parameters),
         "traffic": dict(facts.traffic),
+        "steps": dict(facts.steps),
+        "cross": facts.cross,
         "seconds": dict(facts.seconds),
         "peak_rss_bytes": facts.peak_rss_bytes,
     }
