@@ -13,7 +13,7 @@ import tiny
 from sammit.cli.study import Bar, Lines
 from sammit.study import engine, plan
 from sammit.study.plan import make_plan
-from study.small import FAKE_WORK, behave, loaded, written
+from study.small import FAKE_WORK, TABLE, behave, loaded, written
 
 Call = Callable[..., Any]
 
@@ -135,3 +135,33 @@ def test_what_is_shown_while_cells_run(file: Path, sites: Path, capsys: pytest.C
         (1.25, "1/2 cells, 1 running, about 1\u00a0min 0\u00a0s left"),
         (2.0, "2/2 cells, 0 running, 1 failed"),
     ]
+
+
+SEARCHED: dict[str, Any] = {
+    "unseen": "none",
+    "search": {"budget": 2},
+    "methods": {name: {**table, "search": [{"training": {"lr": 0.5}}]} for name, table in TABLE["methods"].items()},
+}
+
+
+def test_a_search_by_its_command(file: Path, sites: Path, sammit: Call) -> None:
+    """Its rows are candidates, its folder is its own; nothing is chosen while one of them fails."""
+    searched = written(file, **SEARCHED)
+    said = sammit("study", searched, "--data", sites, "--search", "--dry-run")
+    assert said.code == 0 and said.out.startswith("study small-search (search): 4 cells, 0 done")
+    assert f"{sites.name}/cen.2: unseen none; seeds 0; 1 cell, 0 done" in said.out
+    out = behave(file.parent, **{"fed.2": "fail"})
+    said = sammit("study", searched, "--data", sites, "--search", "--out", out)
+    assert said.code == 2 and "(4/4)" in said.out
+    assert f"{out / 'chosen.toml'}: not written, as candidates are missing" in said.err
+    assert f"failed: {sites.name}/fed.2/all-seed-0: the disk is on fire" in said.err
+
+
+def test_a_study_is_not_run_before_its_search(file: Path, sites: Path, mistake: Call) -> None:
+    """One line that says what to do first; a search takes its seeds from the file."""
+    searched = written(file, **SEARCHED)
+    said = mistake("study", searched, "--data", sites)
+    assert said.startswith(f"{searched}: has a [search]; run sammit study {searched} --search first")
+    assert "--seeds: a search has its own" in mistake("study", searched, "--data", sites, "--search", "--seeds", "1")
+    assert "has no [search]" in mistake("study", written(file, unseen="none"), "--data", sites, "--search")
+    assert list(file.parent.iterdir()) == [file]

@@ -270,3 +270,19 @@ def test_a_site_that_was_unseen_may_join_with_test_patients_of_its_own(three: Pa
     assert labels == ["global", "experts", "cases-2", "cases-all"]
     with pytest.raises(UserError, match=r"data\.split: must be above 0 for test"):
         open_newcomer(run, "cedar", three, ["data.split=[0.7, 0.3, 0.0]"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", tiny.METHODS)
+def test_every_method_lets_a_site_join_or_says_why_not(three: Path, tmp_path: Path, method: str) -> None:
+    """Where it joins, nothing that is shared has moved and its own part has."""
+    run = tiny.run(quick(three, method, training={"rounds": 1}), tmp_path / "run")
+    newcomer = open_newcomer(run, "cedar", None, STEPS)
+    try:
+        out = join(newcomer, tmp_path / "out", lambda one: None, [1])
+    except UserError as error:
+        assert "keeps no part of the model at a site" in str(error)
+        assert not newcomer.method.personal_names(newcomer.backbone.live)
+        return
+    own = read_state(out / "models" / "sites" / "cedar.safetensors")[0]
+    assert any(not torch.equal(tensor, newcomer.backbone.start[name]) for name, tensor in own.items())
