@@ -28,13 +28,12 @@ def summary_of(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def crossed(sites: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run that asks for the matrix, under a method with personal models, one without a global one, and one without
-    any but the global one."""
+    """Runs that ask for the matrix, under a method with both kinds of models, one without a global one and one with no
+    other; and the first of them without asking."""
     base = tmp_path_factory.mktemp("crossed")
-    return {
-        name: tiny.run(tiny.experiment(sites, name, **ASKED), base / name)
-        for name in ("pfedsam", "local_only", "fedavg")
-    }
+    asked = {name: tiny.experiment(sites, name, **ASKED) for name in ("pfedsam", "local_only", "fedavg")}
+    plain = tiny.experiment(sites, "pfedsam", **{**ASKED, "evaluation": {}})
+    return {name: tiny.run(what, base / name) for name, what in {**asked, "plain": plain}.items()}
 
 
 @pytest.mark.parametrize("method", ["pfedsam", "local_only"])
@@ -85,25 +84,23 @@ def test_without_personal_models_it_is_passed_over_and_said(crossed: dict[str, P
     assert "Under fedavg no site has a model of its own" in text and "own model elsewhere" not in text
 
 
-def test_nobody_asks_by_default(runs: dict[str, Path]) -> None:
-    assert not (runs["pfedsam"] / "cross_site.csv").exists() and summary_of(runs["pfedsam"])["cross"] is None
-    assert not any(
-        "cross-site" in note for note in json.loads((runs["fedavg"] / "environment.json").read_text())["notes"]
-    )
+def test_validation_patients_are_not_visited(sites: Path, tmp_path: Path) -> None:
+    """A search chooses by Dice at home, and is told so."""
+    table = {**ASKED, "evaluation": {"cross_site": True, "scored": "val"}}
+    run = tiny.run(tiny.experiment(sites, "pfedsam", **table), tmp_path / "run")
+    assert not (run / "cross_site.csv").exists() and summary_of(run)["cross"] is None
+    notes = json.loads((run / "environment.json").read_text())["notes"]
+    assert "A cross-site matrix is of test patients: evaluation.cross_site was passed over." in notes
 
 
-def test_the_scores_of_the_run_are_those_without_the_matrix(
-    crossed: dict[str, Path], sites: Path, tmp_path: Path
-) -> None:
-    """Asking who works where changes no other number, model or picture."""
-    table = {**ASKED, "evaluation": {}}
-    plain = tiny.contents(tiny.run(tiny.experiment(sites, "pfedsam", **table), tmp_path / "plain"))
-    asked = tiny.contents(crossed["pfedsam"])
+def test_nobody_asks_by_default_and_asking_changes_no_other_number(crossed: dict[str, Path]) -> None:
+    """Nor any model or router's use."""
+    plain, asked = (tiny.contents(crossed[name]) for name in ("plain", "pfedsam"))
+    assert "cross_site.csv" not in plain and plain["summary.json"]["cross"] is None
+    assert not any("cross-site" in note for note in json.loads(plain["environment.json"])["notes"])
     for name in ("cases.csv", "router.json", "models/global.safetensors", "models/sites/birch.safetensors"):
         assert plain[name] == asked[name]
-    assert {k: v for k, v in plain["summary.json"].items() if k != "cross"} == {
-        k: v for k, v in asked["summary.json"].items() if k != "cross"
-    }
+    assert {**plain["summary.json"], "cross": asked["summary.json"]["cross"]} == asked["summary.json"]
 
 
 def test_an_unseen_site_is_a_column_without_a_row(sites: Path, tmp_path: Path) -> None:
@@ -130,9 +127,8 @@ def test_the_report_shows_the_matrix(crossed: dict[str, Path], tmp_path: Path) -
     assert "Each site's own model elsewhere" in text and "at home and" in text and "shared model" in text
 
 
-def test_steps_of_every_stage_are_counted(runs: dict[str, Path], crossed: dict[str, Path]) -> None:
+def test_steps_of_every_stage_are_counted(crossed: dict[str, Path]) -> None:
     """pFedSAM's last local stage takes half of a round's two steps once more; FedAvg has none."""
-    assert summary_of(runs["fedavg"])["steps"] == {"per_site": 4.0, "last_stage": 0.0}
+    assert summary_of(crossed["fedavg"])["steps"] == {"per_site": 2.0, "last_stage": 0.0}
     assert summary_of(crossed["pfedsam"])["steps"] == {"per_site": 3.0, "last_stage": 1.0}
     assert read_facts(folder_of(crossed["pfedsam"], "aster") / "final.safetensors")["steps"] == 1
-    assert summary_of(runs["centralised"])["steps"]["per_site"] == 8.0

@@ -91,6 +91,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "unknown key 'dataset.eyes.labels': known: data, ": {"dataset": {"eyes": {"labels": {}}}},
     "compare.pairs: there is no method 'fedd': did you mean 'fed'?": {"compare": {"pairs": [["fedd", "cen"]]}},
     "compare.pairs: must be pairs": {"compare": {"pairs": [["fed"]]}},
+    "compare.reference: there is no method 'fedd': did you mean 'fed'?": {"compare": {"reference": "fedd"}},
     "compare.margin: must be above 0": {"compare": {"margin": 0}},
     "paper: there is no file": {"paper": "paper.csv"},
     "kind: costs are measured once a method": {"kind": "costs"},
@@ -138,10 +139,11 @@ def test_a_setting_that_some_method_takes_up_or_that_says_the_same_is_fine(tmp_p
 def test_a_choice_of_methods_keeps_their_order_and_their_pairs(tmp_path: Path) -> None:
     """A pair of which one half is left out is not compared."""
     methods = {name: {"label": name.upper()} for name in ("a", "b", "c")}
-    study = loaded(tmp_path, methods=methods, compare={"pairs": [["a", "b"], ["a", "c"]]})
+    study = loaded(tmp_path, methods=methods, compare={"pairs": [["a", "b"], ["a", "c"]], "reference": "b"})
     chosen = choose(study, ["c", "a"], ["birch"], [5])
     assert list(chosen.methods) == ["a", "c"] == list(chosen.labels)
     assert chosen.compare.pairs == (("a", "c"),)
+    assert (study.compare.reference, chosen.compare.reference) == ("b", "")
     assert (chosen.unseen, chosen.seeds) == (("birch",), (5,))
     with pytest.raises(UserError, match="there is no method 'd': known: a, b, c"):
         choose(study, ["d"])

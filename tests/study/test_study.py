@@ -18,7 +18,7 @@ import pytest
 import tiny
 from sammit.study.cells import Cell
 from sammit.study.plan import Plan, make_plan, settle
-from sammit.study.run import run_study
+from sammit.study.run import run_study, write_tables
 from study.small import TABLE, Told, loaded, written
 
 KILLED = """
@@ -91,6 +91,19 @@ def test_a_killed_study_goes_on(tmp_path: Path, sites: Path) -> None:
     assert {(row["label"], row["missing"]) for row in rows if row["site"] == "birch"} == {("FedMSA", "")}
     for name in ("table.md", "table.tex", "report.html"):
         assert "FedMSA" in (plan.out / name).read_text()
+
+
+def test_the_tables_are_told_what_to_compare(tmp_path: Path, sites: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Margin, pairs and reference of the file reach the report."""
+    from sammit.reporting import study as reporting
+
+    told: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(reporting, "write_study", lambda *given: told.append(given))
+    compare = {"margin": 0.05, "pairs": [["fed", "cen"]], "reference": "cen"}
+    write_tables(make_plan(loaded(tmp_path, compare=compare, title="Two"), sites, tmp_path / "out"))
+    ((cells, out, *rest),) = told
+    assert len(cells) == 4 and out == tmp_path / "out"
+    assert rest == ["Two", 0.05, [("fed", "cen")], None, "cen"]
 
 
 @pytest.mark.slow

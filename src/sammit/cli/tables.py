@@ -9,11 +9,15 @@ import typer
 
 
 def say_result(path: Path) -> None:
-    """The table of one finished run."""
+    """The tables of one finished run: every score, then its models over all sites."""
+    from sammit.reporting.model_tables import by_model
     from sammit.reporting.summary import read_summary
     from sammit.reporting.tables import results, to_markdown
 
-    typer.echo(to_markdown(results(read_summary(path / "summary.json"))))
+    summary = read_summary(path / "summary.json")
+    for table in (results(summary), by_model(summary)):
+        if table is not None:
+            typer.echo(to_markdown(table))
 
 
 def say_comparison(folders: Sequence[tuple[str, Path]]) -> None:

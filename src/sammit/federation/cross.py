@@ -46,7 +46,12 @@ def _of_model(rows: list[Row], home: str) -> list[CrossScore]:
 
 def not_asked(experiment: Experiment, method: Method) -> list[str]:
     """Why a run that asks for the matrix has none, for its reader; [] where it has one or does not ask."""
-    if not experiment.evaluation.cross_site or "personal" in method.judging.models:
+    evaluation = experiment.evaluation
+    if not evaluation.cross_site:
+        return []
+    if evaluation.scored != "test":
+        return ["A cross-site matrix is of test patients: evaluation.cross_site was passed over."]
+    if "personal" in method.judging.models:
         return []
     return [
         f"Under {experiment.method.name} no site has a model of its own, so every row of a cross-site matrix would be "

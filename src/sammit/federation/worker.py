@@ -163,7 +163,7 @@ class Worker:
     def _evaluate(self, order: Order) -> Judgement:
         """Score this site's cases; rows, pictures and router use of the final scores stay in the site's folder.
 
-        Validation chooses by Dice alone: distances and pictures are of test cases only.
+        Validation chooses by Dice alone: distances, pictures and visits are of test cases only.
         """
         final = order.kind == "score"
         tested = final and order.part == "test"
@@ -179,9 +179,9 @@ class Worker:
                     scores.add(which, ways[0](), order.part)
             if final:
                 scores.write(self.memory.folder)
-                self._visit(scores, order)
             if tested:
                 self._picture(scores, uses)
+                self._visit(scores, order)
         finally:
             self.method.use(self.backbone.model, self.method.judging.models[-1])
         return Judgement(self.site.name, order.round, order.part, scores.dice())
