@@ -86,8 +86,12 @@ class Method(base.Method):
     judged: ClassVar[tuple[Which, ...]] = ("global", "personal")
     reported: ClassVar[Which] = "personal"
     unseen_rule: ClassVar[str] = "the global model with the code of no site"
-    extras_up: ClassVar[tuple[Declared, ...]] = (Declared("code.", None, "float32", "the site's code, last block"),)
-    extras_down: ClassVar[tuple[Declared, ...]] = (Declared("code.", None, "float32", "the other sites' codes"),)
+    extras_up: ClassVar[tuple[Declared, ...]] = (
+        Declared("code.", None, "float32", "the site's code of the last block, sent on to the others"),
+    )
+    extras_down: ClassVar[tuple[Declared, ...]] = (
+        Declared("code.", None, "float32", "the other sites' codes, as they were sent"),
+    )
     server_state: ClassVar[tuple[Declared, ...]] = (Declared("code.", None, "float32", "each site's code"),)
     site_state: ClassVar[tuple[Declared, ...]] = (*base.Method.site_state, *adaptive.KEPT)
     options: Options

@@ -68,7 +68,7 @@ class Method(base.Method):
     )
     site_state: ClassVar[tuple[Declared, ...]] = (
         *base.Method.site_state,
-        Declared("control.", None, "float32", "c_k, this site's control variate"),
+        Declared("control.", None, "float32", "c_k, this site's control variate, whose changes are sent"),
     )
     options: Options
 
