@@ -11,7 +11,7 @@ from sammit.errors import UserError
 
 
 def test_adapters_are_their_files() -> None:
-    assert plugins.names("adapters") == ["bottleneck", "decoder_lora", "lora", "mixture"]
+    assert plugins.names("adapters") == ["bottleneck", "condition", "decoder_lora", "lora", "mixture"]
     assert plugins.load("adapters", "lora").Adapter.__module__ == "sammit.models.adapters.lora"
 
 
@@ -28,7 +28,7 @@ def test_each_plugin_loads_and_has_a_summary(kind: str) -> None:
 def test_an_unknown_name() -> None:
     with pytest.raises(UserError, match="unknown adapter 'lorra': did you mean 'lora'"):
         plugins.load("adapters", "lorra")
-    with pytest.raises(UserError, match="known: bottleneck, decoder_lora, lora, mixture"):
+    with pytest.raises(UserError, match="known: bottleneck, condition, decoder_lora, lora, mixture"):
         plugins.load("adapters", "zzz")
 
 

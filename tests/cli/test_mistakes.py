@@ -109,7 +109,7 @@ WRONG = {
     ("run", "recipe.toml", "--out", "recipe.toml/run"): "recipe.toml: is a file; choose another --out",
     ("run", "recipe.toml", "--out", "recipe.toml"): "recipe.toml: is a file; choose another --out",
     ("run", "recipe.toml", "--foo"): "No such option",
-    ("run",): "Missing argument 'RECIPE'. See 'sammit run --help'",
+    ("run",): "RECIPE: is missing; name one, or a run for a new site to join: --from RUN --site NEW",
     ("predict", "sites", "sites/birch/images", "--out", "new"): "sites: is no run folder",
     ("evaluate", "nowhere", "--data", "sites"): "nowhere: is no run folder",
     ("report", "nowhere"): "nowhere: there is no such run folder",
