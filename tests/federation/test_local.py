@@ -18,7 +18,7 @@ from federation.hand import folder_of
 from sammit import plugins
 from sammit.data.site import Site
 from sammit.errors import UserError
-from sammit.federation import in_process, local
+from sammit.federation import local
 from sammit.federation.prepare import prepare
 from sammit.runs import RunFolder, read_state
 from sammit.vocabulary import Batch
@@ -55,34 +55,6 @@ def test_the_run_folder_is_as_documented(runs: dict[str, Path], method: str) -> 
     judged = plugins.load("methods", method).Method.judged  # also where what stays has no name in the model
     assert personal == (set(tiny.LOOKS) if "personal" in judged else set())
     assert (run / "models" / "global.safetensors").stat().st_mode & 0o044 == 0o044
-
-
-@pytest.mark.parametrize("method", tiny.METHODS)
-def test_nothing_private_is_in_a_reply(
-    tmp_path: Path, sites: Path, method: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No byte that a site sends holds the name of a private tensor, of a case, or of a patient."""
-    replies: list[bytes] = []
-    encode = in_process.encode
-
-    def recorded(message: Any) -> bytes:
-        data = encode(message)
-        if not isinstance(message, in_process.Order):
-            replies.append(data)
-        return data
-
-    monkeypatch.setattr(in_process, "encode", recorded)
-    what = tiny.experiment(sites, method, data={"size": 16}, training={"rounds": 1, "optimiser_state": "keep"})
-    tiny.run(what, tmp_path / "run")
-    private = set(prepare(what).personal)
-    for site in tiny.LOOKS:
-        private |= {path.stem for path in (sites / site / "images").iterdir()}
-    for path in (tmp_path / "run" / "checkpoint" / "sites").rglob("committed.safetensors"):
-        private |= {name for name in read_state(path)[0] if name.startswith(("optimiser.", "personal."))}
-    assert len(private) > 5
-    assert replies
-    for name in private:
-        assert not any(name.encode() in reply for reply in replies), name
 
 
 def test_all_sites_take_turns_in_one_model(tmp_path: Path, sites: Path) -> None:
