@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ENCODER = "vision_encoder"
 """Segment Anything's encoder: (B, 3, H, W) normalised pixels -> (B, X, h, w)."""
@@ -30,3 +35,32 @@ def watched(module: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
         yield seen
     finally:
         handle.remove()
+
+
+@contextmanager
+def decoded_twice(model: nn.Module, rng: np.random.Generator, rate: float) -> Iterator[None]:
+    """Within, Segment Anything decodes each embedding as it is and, B items later, with channels dropped.
+
+    The encoder runs once. What the model says is (2 B, C, h, w).
+
+    Args:
+        model: one with an encoder, by name.
+        rng: draws the channels, for each image its own.
+        rate: share of the channels that become 0; the others are divided by 1 - rate, as in dropout.
+    """
+
+    def both(_: nn.Module, __: Any, embedding: Tensor) -> Tensor:
+        stays = torch.from_numpy(rng.random(tuple(embedding.shape[:2])) >= rate).to(embedding)
+        return torch.cat([embedding, embedding * stays[..., None, None] / (1 - rate)])
+
+    def pixels_twice(_: nn.Module, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return given[0], torch.cat([given[1], given[1]])
+
+    handles = [model.get_submodule(ENCODER).register_forward_hook(both)]
+    if getattr(model, "detail", None) is not None:  # beside the embedding it is given the image
+        handles.append(model.get_submodule("detail").register_forward_pre_hook(pixels_twice))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
