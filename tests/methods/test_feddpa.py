@@ -160,6 +160,13 @@ def test_feddpa_f_trains_the_private_pair_once(epochs: float, steps: int) -> Non
     assert equal(b.method.personal(with_prefix("personal", personal) | outcome.private, phi), personal)
 
 
+def test_half_a_pair_is_not_copied() -> None:
+    """Under FFA-LoRA the shared A does not travel: B beside another A would be no copy."""
+    b = feddpa()
+    ups = select(b.start, lambda name: name.endswith("_up.weight"))
+    assert ups and b.method.personal({}, ups) == {}
+
+
 def test_a_new_site_trains_a_pair_of_its_own() -> None:
     """From the shared pair, or from the one it is given; what is shared stays."""
     b, phi = feddpa(), noisy(feddpa().start)

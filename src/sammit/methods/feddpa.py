@@ -26,6 +26,7 @@ from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.learning.loop import Trainer, fit
 from sammit.methods import base
+from sammit.methods.aggregators.factors import down_of, pairs
 from sammit.methods.base import Outcome, Which, Work
 from sammit.methods.heads import in_body
 from sammit.methods.stages import first_steps
@@ -85,8 +86,9 @@ class Method(base.Method):
             own = f"own_{shared}"
             if (shared in model.adapter) != (own in model.adapter):
                 raise UserError(f"model.adapter: feddpa has '{shared}' and '{own}' side by side; add both or neither")
-            if model.options.get(shared, {}) != model.options.get(own, {}):
-                raise UserError(f"[model.{own}]: must be as [model.{shared}], which it starts from; make them equal")
+            shapes = [[model.options.get(name, {}).get(key) for key in ("rank", "alpha")] for name in (shared, own)]
+            if shapes[0] != shapes[1]:
+                raise UserError(f"[model.{own}]: needs rank and alpha of [model.{shared}], which it starts from")
         return experiment, {}
 
     def trains(self, name: str) -> bool:
@@ -111,8 +113,8 @@ class Method(base.Method):
         kept = super().personal(private, shared)
         if not _are_copies(private):
             return kept
-        start = {_own_name(name): tensor for name, tensor in shared.items() if has_component(name, SHARED)}
-        return {**kept, **start}
+        whole = [name for up in pairs(shared) for name in (up, down_of(up))]  # FFA-LoRA sends one factor alone
+        return {**kept, **{_own_name(name): shared[name] for name in whole}}
 
     def notes(self) -> tuple[str, ...]:
         """When the private factors were trained, and what of the paper is left out."""
