@@ -7,8 +7,9 @@
 
 Deng et al., 2003.13461. Gradients of v and alpha are of F_k(vbar), both at the values before the step; alpha moves
 with the first batch of a round, when v meets the new global model. v_k^0 = w^0. The paper's eta_alpha is the rate of
-training, meant for plain SGD; here it is a rate of its own, since AdamW's are smaller by orders (AdamW also undoes
-the factor alpha in the gradient of v).
+training, meant for plain SGD; here it is a rate of its own, since AdamW's are smaller by orders. AdamW also undoes the
+factor alpha in the gradient of v, so that under it v and w take the same way in the first round and part when w is
+averaged.
 
 Every step is two forward and two backward passes: twice the time of federated averaging at equal steps.
 

@@ -8,9 +8,9 @@ takes as many steps as w, which is twice the work of federated averaging. Method
 round's steps are parted: `own_share` of them are v's. With half, w is federated averaging on half the steps, and a
 recipe with twice the `local_steps` is the paper's.
 
-The paper picks lambda at each site by its validation patients among 0.1, 1 and 2, for models of some thousand weights
-under plain SGD; here it is one number for all sites. Where its code deviates: w and v step on the same batches there;
-here each draws its own, so that the second model leaves no trace in what travels.
+The paper steps with plain SGD and picks lambda at each site by its validation samples, among 0.1, 1 and 2 where nobody
+attacks; here it is one number for all sites. Where its code deviates: w and v step on the same batches there; here each
+draws its own, so that the second model leaves no trace in what travels.
 """
 
 from __future__ import annotations

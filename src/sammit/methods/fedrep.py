@@ -9,7 +9,7 @@ Collins et al., 2102.07078. Body and head are FedPer's: the encoder or its adapt
 steps than the body, for its head is one small layer that is cheap to fit; half is the default for a decoder of
 millions of weights.
 
-Where popular code deviates: PFLlib trains the head for a single pass by default, where the paper takes ten or more.
+Where popular code deviates: PFLlib trains the head for a single pass by default, where the paper takes many.
 """
 
 from __future__ import annotations
