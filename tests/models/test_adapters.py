@@ -57,6 +57,23 @@ def test_inactive_means_absent(tiny: Make, name: str) -> None:
     assert torch.equal(logits(model), logits(tiny()))
 
 
+def test_a_weight_scales_what_an_adapter_adds(tiny: Make) -> None:
+    """Half of two equal adapters is one of them; no weight is none."""
+    single, double = tiny(adapter=("bottleneck",)), tiny(adapter=("bottleneck", "own_bottleneck"))
+    for one, first, second in zip(
+        *(adapters_of(single, "bottleneck"), adapters_of(double, "bottleneck"), adapters_of(double, "own_bottleneck")),
+        strict=True,
+    ):
+        randomise(one, 0.5)
+        for other in (first, second):
+            other.load_state_dict(one.state_dict())
+            other.weight = 0.5
+    assert relative(logits(double), logits(single)) <= 1e-5
+    for adapter in adapters_of(single, "bottleneck"):
+        adapter.weight = 0.0
+    assert torch.equal(logits(single), logits(tiny()))
+
+
 def test_lora_is_its_merged_matrix(tiny: Make) -> None:
     """W_q + s B_q A_q and W_v + s B_v A_v in the fused layer, k untouched, give the same map."""
     model = tiny(adapter=("lora",), options={"lora": {"rank": 3, "alpha": 6.0}})
