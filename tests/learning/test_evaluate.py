@@ -94,9 +94,10 @@ def test_fedfms_scores_slices() -> None:
     rows = list(scorer.rows(Reds(), site, site.cases("test")))
     assert [row.name for row in rows] == ["image", "volume/000", "volume/001"]
     assert all(set(metrics) == {"dice", "iou"} for row in rows for metrics in row.scores.values())
+    assert all(row.found.shape == row.loaded.truth.shape for row in rows)
 
 
 def test_a_cases_dice_is_the_mean_over_structures() -> None:
     loaded = TwoCases().load(TwoCases().cases("test")[0])
     scores = {name: {"dice": dice, "iou": 0.0} for name, dice in (("a", 0.25), ("b", 1.0), ("c", 0.25))}
-    assert Scored(loaded.case, "image", scores).dice == 0.5
+    assert Scored(loaded, loaded.truth, "image", scores).dice == 0.5

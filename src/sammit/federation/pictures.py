@@ -1,19 +1,20 @@
 """Pictures of a site's test cases with truth and masks, for the report: the best, median and worst case, and one
-example that is the same case whatever the method or seed, so that methods can be set side by side."""
+example that is the same case whatever the method or seed, so that methods can be set side by side.
+
+Masks are those that were scored: which cases are shown is known only when all are, so a small mask of each is kept.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from sammit.files import write_atomically
-from sammit.geometry import View
-from sammit.learning.inference import segment
 from sammit.randomness import key_to_seed
 from sammit.vocabulary import Loaded, SiteData
 
@@ -23,26 +24,35 @@ PICTURE = 480  # longest side of a stored picture, pixels
 class CasePictures:
     """Pictures of a few cases of one site, with a mask for each of its models."""
 
-    def __init__(self, site: SiteData, view: View, device: str, dice: dict[str, float]) -> None:
-        """
-        Args:
-            site: whose cases.
-            view, device: as for scoring.
-            dice: of the reported model, for each case's name; it decides which cases are shown.
-        """
-        self.site, self.view, self.device = site, view, device
-        self.chosen = _chosen(dice)
-        self.pictures: dict[str, dict[str, Any]] = {}
+    def __init__(self, site: SiteData) -> None:
+        self.site = site
+        self._seen: dict[str, dict[str, tuple[NDArray[np.uint8], tuple[int, ...]]]] = {}
 
-    def add(self, which: str, model: nn.Module, dice: dict[str, float]) -> None:
-        """The masks of one model; `dice` is what the rows say of it, by case."""
+    def see(self, which: str, loaded: Loaded, found: NDArray[np.bool_]) -> None:
+        """Remember what a model found in a case, (D, H, W, C); of several models of one name, what the first found."""
+        cases = self._seen.setdefault(which, {})
+        if loaded.case.name not in cases:
+            planes = _small(_shown(loaded, found))
+            cases[loaded.case.name] = np.packbits(planes), planes.shape
+
+    def write(self, folder: Path, dice: Mapping[str, Mapping[str, float]], reported: str) -> None:
+        """One file a picture into the site's own folder.
+
+        Args:
+            folder: the site's.
+            dice: model -> case -> what the rows say of it.
+            reported: the model whose Dice decides which cases are shown.
+        """
         cases = {case.name: case for case in self.site.cases("test")}
-        for rank, name in self.chosen.items():
-            loaded = self.site.load(cases[name])
-            found = segment(model, loaded.image, self.view, self.device, loaded.spacing)
-            picture = self.pictures.setdefault(rank, self._base(loaded))
-            picture[which] = _small(_shown(loaded, found))
-            picture["dice"] = np.append(picture["dice"], dice[name])
+        for rank, name in _chosen(dice[reported]).items():
+            picture = self._base(self.site.load(cases[name]))
+            for which, seen in self._seen.items():
+                bits, shape = seen[name]
+                picture[which] = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
+            picture["dice"] = np.array([dice[which][name] for which in self._seen])
+            data = io.BytesIO()
+            np.savez_compressed(data, **picture)
+            write_atomically(folder / "pictures" / f"{rank}.npz", data.getvalue())
 
     def _base(self, loaded: Loaded) -> dict[str, Any]:
         image = _shown(loaded, loaded.image)
@@ -52,18 +62,10 @@ class CasePictures:
             "truth": _small(_shown(loaded, loaded.truth)),
             "case": np.array(loaded.case.name),
             "structures": np.array(self.site.structures),
-            "dice": np.zeros(0),  # one for each model, in the order in which they are added
         }
 
-    def write(self, folder: Path) -> None:
-        """One file a picture into the site's own folder."""
-        for rank, arrays in self.pictures.items():
-            data = io.BytesIO()
-            np.savez_compressed(data, **arrays)
-            write_atomically(folder / "pictures" / f"{rank}.npz", data.getvalue())
 
-
-def _chosen(dice: dict[str, float]) -> dict[str, str]:
+def _chosen(dice: Mapping[str, float]) -> dict[str, str]:
     """Which case is shown as what."""
     ranked = sorted(dice, key=lambda name: (dice[name], name))
     if not ranked:

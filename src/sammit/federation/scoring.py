@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from sammit.files import write_atomically
 from sammit.learning.evaluate import Scorer
-from sammit.vocabulary import Part, SiteData
+from sammit.vocabulary import Loaded, Part, SiteData
 
 WHO = ("site", "case", "patient", "structure", "model", "unit")
 METRICS = ("dice", "iou", "hd95", "assd", "nsd")
@@ -22,6 +23,9 @@ METRICS = ("dice", "iou", "hd95", "assd", "nsd")
 Row = dict[str, Any]
 Use = Callable[[], nn.Module]
 """Puts the one model in memory into some state, and gives it."""
+
+Watch = Callable[[str, Loaded, NDArray[np.bool_]], None]
+"""Is shown each model's name, each case and the (D, H, W, C) masks that were scored."""
 
 
 class SiteScores:
@@ -32,8 +36,8 @@ class SiteScores:
         router: block -> mean gate of each expert of the personal model.
     """
 
-    def __init__(self, site: SiteData, scorer: Scorer) -> None:
-        self.site, self.scorer = site, scorer
+    def __init__(self, site: SiteData, scorer: Scorer, watch: Watch | None = None) -> None:
+        self.site, self.scorer, self.watch = site, scorer, watch
         self.rows: list[Row] = []
         self.router: dict[str, list[float]] = {}
         self._case_of: dict[str, str] = {}
@@ -62,6 +66,8 @@ class SiteScores:
         rows: list[Row] = []
         for scored in self.scorer.rows(model, self.site, self.site.cases(part)):
             self._case_of[scored.name] = scored.case.name
+            if self.watch:
+                self.watch(which, scored.loaded, scored.found)
             who = {"site": self.site.name, "case": scored.name, "patient": scored.case.patient, "unit": scored.unit}
             rows += [{**who, "structure": s, "model": which, **m} for s, m in scored.scores.items()]
         return rows

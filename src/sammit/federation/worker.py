@@ -170,7 +170,9 @@ class Worker:
         private = self.memory.final() if final else self.memory.committed()[0]
         uses = {which: self._uses(which, order.tensors, private) for which in self._judged()}
         e = self.experiment
-        scores = SiteScores(self.site, Scorer(e.evaluation, self.view, e.training.device, distances=tested))
+        pictures = CasePictures(self.site)
+        scorer = Scorer(e.evaluation, self.view, e.training.device, distances=tested)
+        scores = SiteScores(self.site, scorer, pictures.see if tested else None)
         try:
             for which, ways in uses.items():
                 if which == "sources":
@@ -180,7 +182,9 @@ class Worker:
             if final:
                 scores.write(self.memory.folder)
             if tested:
-                self._picture(scores, uses)
+                by_case: dict[str, dict[str, float]] = {which: scores.by_case(which) for which in uses}
+                reported: Judged = self.method.judging.reported
+                pictures.write(self.memory.folder, by_case, reported if reported in uses else next(iter(uses)))
                 self._visit(scores, order)
         finally:
             self.method.use(self.backbone.model, self.method.judging.models[-1])
@@ -196,16 +200,6 @@ class Worker:
         scorer = Scorer(e.evaluation, self.view, e.training.device, distances=False)
         rows = at_home(scores) + score_visitors(self.site, scorer, visitors, order.part)
         write_cross(self.memory.folder / "cross.csv", rows)
-
-    def _picture(self, scores: SiteScores, uses: Mapping[Judged, Sequence[Use]]) -> None:
-        """Pictures with a mask of each judged model; of several source models, that of the first."""
-        by_case = {which: scores.by_case(which) for which in uses}
-        wanted: Judged = self.method.judging.reported
-        reported = wanted if wanted in uses else next(iter(uses))
-        pictures = CasePictures(self.site, self.view, self.experiment.training.device, by_case[reported])
-        for which, ways in uses.items():
-            pictures.add(which, ways[0](), by_case[which])
-        pictures.write(self.memory.folder)
 
     def _judged(self) -> tuple[Judged, ...]:
         """The models this site can judge: one that takes no part has none of its own.

@@ -27,16 +27,23 @@ class Scored:
     """One row's worth of scores.
 
     Attributes:
-        case: what was scored.
+        loaded: what was scored.
+        found: (D, H, W, C), the case's masks in native geometry.
         name: the row's name: the case's, or under the protocol `fedfms` a volume's slice.
         scores: structure -> metric -> value; None where a distance is undefined.
         unit: of the distances: "mm", "px" where the case has no spacing, "" where there are none.
     """
 
-    case: Case
+    loaded: Loaded
+    found: NDArray[np.bool_]
     name: str
     scores: Mapping[str, Mapping[str, float | None]]
     unit: str = ""
+
+    @property
+    def case(self) -> Case:
+        """Whose scores these are."""
+        return self.loaded.case
 
     @property
     def dice(self) -> float:
@@ -80,10 +87,12 @@ class Scorer:
             if self.distances:
                 scores[name] |= distance_scores(*pair, loaded.spacing, self.evaluation.tolerance, loaded.valid)
         unit = ("mm" if loaded.spacing else "px") if self.distances else ""
-        return Scored(loaded.case, loaded.case.name, scores, unit)
+        return Scored(loaded, found, loaded.case.name, scores, unit)
 
     def _slices(self, model: nn.Module, loaded: Loaded, structures: tuple[str, ...]) -> Iterator[Scored]:
         """A row for each slice: FedFMS averages over slices, never over volumes."""
-        for index, scores in enumerate(fedfms.slice_scores(model, loaded, self.view, self.device)):
+        slices = list(fedfms.slice_scores(model, loaded, self.view, self.device))
+        found = np.stack([masks for _, masks in slices])
+        for index, (scores, _) in enumerate(slices):
             name = f"{loaded.case.name}/{index:03d}" if loaded.case.volume else loaded.case.name
-            yield Scored(loaded.case, name, dict(zip(structures, scores, strict=True)))
+            yield Scored(loaded, found, name, dict(zip(structures, scores, strict=True)))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sammit.geometry import View, resize
@@ -19,8 +21,14 @@ from sammit.vocabulary import Loaded
 THRESHOLDS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
-def slice_scores(model: nn.Module, loaded: Loaded, view: View, device: str) -> Iterator[list[dict[str, float | None]]]:
-    """For each slice, Dice and IoU of each structure.
+SliceScores = list[dict[str, float | None]]
+"""For each structure, metric -> value."""
+
+
+def slice_scores(
+    model: nn.Module, loaded: Loaded, view: View, device: str
+) -> Iterator[tuple[SliceScores, NDArray[np.bool_]]]:
+    """For each slice, Dice and IoU of each structure, and (H, W, C) masks: the scored logits above 0, resized.
 
     Args:
         model: (B, 3, size, size) in [0, 1] -> (B, C, h, w) logits.
@@ -33,7 +41,9 @@ def slice_scores(model: nn.Module, loaded: Loaded, view: View, device: str) -> I
     try:
         for piece, truth in zip(loaded.image, loaded.truth, strict=True):
             logits = _logits(model, to_tensor(piece).to(device), view)
-            yield scores_of(logits, nearest(torch.from_numpy(truth).permute(2, 0, 1), logits.shape[-1]))
+            masks = view.to_native(logits[None], piece.shape[:2])[0] > 0
+            scores = scores_of(logits, nearest(torch.from_numpy(truth).permute(2, 0, 1), logits.shape[-1]))
+            yield scores, masks.permute(1, 2, 0).numpy()
     finally:
         model.train(training)
 
@@ -51,7 +61,7 @@ def nearest(truth: Tensor, side: int) -> Tensor:
     return truth[:, rows][:, :, columns]
 
 
-def scores_of(logits: Tensor, truth: Tensor) -> list[dict[str, float | None]]:
+def scores_of(logits: Tensor, truth: Tensor) -> SliceScores:
     """Dice and IoU of each structure, means over the thresholds.
 
     Args:
