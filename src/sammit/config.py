@@ -37,6 +37,7 @@ class DataConfig:
     overlap: float = 0.25  # tiles: share of a tile's side shared with its neighbour when predicting
     foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
     augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
+    appearance: Literal["none", "spatial", "frequency", "gin"] = "none"  # training: as another modality may show them
     intensity: Literal["range", "percentile", "local", "fedfms"] = "range"  # type's range, percentiles, by surroundings
     window: tuple[float, ...] = ()  # (low, high) in the image's own unit (HU for CT); empty: no window
     spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none

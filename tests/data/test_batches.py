@@ -46,6 +46,17 @@ def test_shapes_ranges_and_keys(make_site: Callable[..., Path], view: str, augme
         assert set(batch.truth.unique().tolist()) <= {0.0, 1.0} and set(batch.valid.unique().tolist()) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize("appearance", ["spatial", "frequency", "gin"])
+def test_another_look_changes_images_alone(make_site: Callable[..., Path], appearance: str) -> None:
+    """Tiles, truth and validity are those of the plain batch; the look is a function of the key too."""
+    folder = make_site()
+    plain = next(_site(folder).batches(1, 4, ("k",)))
+    first, again = (next(_site(folder, appearance=appearance).batches(1, 4, ("k",))) for _ in range(2))
+    assert _same(first, again)
+    assert torch.equal(first.truth, plain.truth) and torch.equal(first.valid, plain.valid)
+    assert not any(torch.equal(one, two) for one, two in zip(first.images, plain.images, strict=True))
+
+
 def test_a_plain_tile_is_the_image(make_site: Callable[..., Path]) -> None:
     site = _site(make_site(), augmentation="none", foreground=1.0)
     batch = next(site.batches(1, 6, ("k",)))

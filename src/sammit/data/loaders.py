@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sammit.config import DataConfig
@@ -55,7 +56,16 @@ def _in_turn(units: Sequence[Unit], unlabelled: Sequence[Unit], key: tuple[objec
 
 
 def _batch(units: list[Unit], config: DataConfig, rngs: list[np.random.Generator]) -> Batch:
-    """One batch: each unit's crop, then the augmentation of all at once."""
+    """One batch: each unit's crop, the augmentation of all at once, another look where it is asked for."""
+    batch = _augmented(units, config, rngs)
+    if config.appearance == "none":
+        return batch
+    from sammit.data.appearance import changed
+
+    return replace(batch, images=changed(batch.images, config.appearance, rngs))
+
+
+def _augmented(units: list[Unit], config: DataConfig, rngs: list[np.random.Generator]) -> Batch:
     share = config.foreground if config.view == "tile" else 0.0
     corners = [corner(unit, config.size, share, rng) for unit, rng in zip(units, rngs, strict=True)]
     if config.augmentation == "none":
