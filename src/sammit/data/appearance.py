@@ -105,7 +105,7 @@ KINDS: dict[str, Change] = {"spatial": _spatial, "frequency": _frequency, "gin":
 def _blended(image: Tensor, other: Tensor, share: float) -> Tensor:
     """share * other + (1 - share) * image, brought to the image's own norm."""
     mixed = share * other + (1 - share) * image
-    scale: Tensor = image.norm() / mixed.norm().clamp_min(1e-5)  # type: ignore[no-untyped-call]
+    scale: Tensor = image.norm() / mixed.norm().clamp_min(1e-5)
     return mixed * scale
 
 
