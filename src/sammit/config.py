@@ -1,7 +1,7 @@
-"""The experiment and the site, as frozen dataclasses; every check of a value; `--set`.
+"""The experiment, as frozen dataclasses; every check of a value; `--set`.
 
-The *experiment* travels and is the same for all sites. The *site* file (paths, device, folder of private state)
-never leaves the site. Each field's meaning stands beside it; what a recipe leaves out has the default written here.
+It travels and is the same for all sites; what a site decides for itself is in `policy`. Each field's meaning stands
+beside it; what a recipe leaves out has the default written here.
 """
 
 from __future__ import annotations
@@ -272,35 +272,3 @@ def _is_option(table: str, key: str, is_table: bool) -> bool:
 def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:
     """The experiment that a recipe and `--set` overrides describe; raises UserError with the mend."""
     return experiment_from(with_settings(read_toml(path), settings or []))
-
-
-POLICY_FILE = "site.toml"
-
-
-@dataclass(frozen=True)
-class SitePolicy:
-    """`site.toml` in a site's own folder: what the site agrees to. It stays there; without one a site agrees to all."""
-
-    methods: tuple[str, ...] = ()  # the only ones that the site takes part in; empty: any
-    refuse: tuple[str, ...] = ()  # what it neither sends nor is sent beside weights: names, or families "NAME."
-
-    def refuses(self, declared: str) -> bool:
-        """Whether a declared name, or a member of a declared family ("NAME."), is among what is refused."""
-        return any(
-            declared == name
-            or (name.endswith(".") and declared.startswith(name))
-            or (declared.endswith(".") and name.startswith(declared))
-            for name in self.refuse
-        )
-
-
-def load_policy(folder: Path) -> SitePolicy:
-    """What the `site.toml` in a site's folder says; raises UserError with the file's name where it cannot be read."""
-    path = folder / POLICY_FILE
-    if not path.exists() and not path.is_symlink():  # a link that leads nowhere is no consent
-        return SitePolicy()
-    table = read_toml(path)
-    try:
-        return build(SitePolicy, table, "")
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None

@@ -12,7 +12,7 @@ import torch
 import tiny
 from methods.squares import BODY, PLAIN, Point, Square, on_squares
 from sammit import plugins
-from sammit.config import Experiment, SitePolicy
+from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.consent import Asked, asked, check_agreed
 from sammit.federation.memory import PrivateMemory
@@ -20,6 +20,7 @@ from sammit.federation.prepare import prepare
 from sammit.federation.worker import Backbone, Worker
 from sammit.geometry import View
 from sammit.methods import base, feddg_elcfs
+from sammit.policy import SitePolicy
 from sammit.vocabulary import Batch, Declared, Order, State
 
 

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sammit.config import SitePolicy
 from sammit.data.cache import Cache, hash_of, key_of
 from sammit.data.decode import Entry, decode, layer
 from sammit.data.formats import suffix_of
@@ -19,6 +18,7 @@ from sammit.data.settings import Settings
 from sammit.data.splits import labelled_patients, split_patients
 from sammit.errors import UserError
 from sammit.geometry import View
+from sammit.policy import SitePolicy
 from sammit.randomness import key_to_seed
 from sammit.vocabulary import Batch, Case, Loaded, Part
 

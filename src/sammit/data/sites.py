@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from sammit.config import DataConfig, SitePolicy, load_policy
+from sammit.config import DataConfig
 from sammit.data.cache import Cache
 from sammit.data.layouts import Found, find_cases, find_sites, layout_of
 from sammit.data.settings import Settings, settings_for
 from sammit.data.site import Site
 from sammit.errors import UserError, nearest
+from sammit.policy import SitePolicy, load_policy
 from sammit.vocabulary import Batch, Case, Loaded, Part
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from sammit import plugins
-from sammit.config import POLICY_FILE, SitePolicy
 from sammit.errors import UserError, nearest
 from sammit.federation.guard import declaration_of
 from sammit.methods.base import Method
+from sammit.policy import POLICY_FILE, SitePolicy
 from sammit.vocabulary import Declared, State
 
 if TYPE_CHECKING:

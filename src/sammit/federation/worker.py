@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import nn
 
-from sammit.config import Experiment, SitePolicy
+from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.consent import check_agreed
 from sammit.federation.cross import at_home, score_visitors
@@ -21,6 +21,7 @@ from sammit.learning.evaluate import Scorer
 from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
 from sammit.methods.state import first_not_finite, mean_of, put, select, take, with_prefix, without_moments
+from sammit.policy import SitePolicy
 from sammit.reporting.cross import write_cross
 from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
 
