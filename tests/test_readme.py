@@ -65,7 +65,7 @@ def test_snippets_add_a_method_an_adapter_and_a_layout(tmp_path: Path) -> None:
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         'name = "own"\n[data]\nview = "whole"\nsize = 32\n[model]\nweights = "random"\nadapter = "shift"\n'
-        '[method]\nname = "fedper"\n[training]\nrounds = 1\nlocal_steps = 1\nbatch_size = 2\n'
+        '[method]\nname = "own_decoder"\n[training]\nrounds = 1\nlocal_steps = 1\nbatch_size = 2\n'
     )
     program = [sys.executable, "-c", "from sammit.cli import main; main()"]
     out = str(tmp_path / "run")
