@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sammit.methods.state import (
+    PIECE,
     WeightedMean,
     copied,
     difference,
@@ -31,7 +32,7 @@ from sammit.methods.state import (
 from sammit.vocabulary import State
 
 
-def mean_of(*weighted: tuple[State, int]) -> State:
+def mean_of(*weighted: tuple[State, float]) -> State:
     total = WeightedMean()
     for state, weight in weighted:
         total.add(state, weight)
@@ -71,6 +72,21 @@ def test_the_mean_is_the_definition_in_float64(weights: list[int]) -> None:
     for name in states[0]:
         stacked = torch.stack([state[name].double() * w for state, w in zip(states, weights, strict=True)])
         assert torch.allclose(found[name].double(), stacked.sum(0) / sum(weights), rtol=1e-7, atol=0)
+
+
+def test_large_tensors_are_summed_in_pieces_to_the_same_numbers() -> None:
+    """Longer than a piece, not contiguous, and scalar: each product and each sum rounded once in float64, as by hand."""
+    draw = torch.Generator().manual_seed(0)
+    states = [
+        {"w": torch.randn(301, 2 * PIECE // 300, generator=draw).T, "s": torch.randn((), generator=draw)} for _ in "abc"
+    ]
+    weights = [0.1, 3, 2 / 3]
+    found = mean_of(*zip(states, weights, strict=True))
+    for name, tensor in found.items():
+        total = states[0][name].double() * weights[0]
+        for state, weight in zip(states[1:], weights[1:], strict=True):
+            total = total + state[name].double() * weight
+        assert torch.equal(tensor, (total / sum(weights)).float()) and tensor.shape == states[0][name].shape
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -173,6 +189,12 @@ def test_the_first_tensor_that_is_not_finite() -> None:
     assert first_not_finite({"n": torch.tensor([1]), "w": torch.tensor([1.0])}) is None
     for bad in (float("nan"), float("inf"), -float("inf")):
         assert first_not_finite({"w": torch.tensor([1.0]), "x": torch.tensor([0.0, bad])}) == "x"
+    assert first_not_finite({"w": torch.tensor([float("inf"), -float("inf")])}) == "w"
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_numbers_whose_sum_overflows_are_finite(dtype: torch.dtype) -> None:
+    assert first_not_finite({"w": torch.full((64,), torch.finfo(dtype).max, dtype=dtype)}) is None
 
 
 def test_adapters_leave_the_path_by_their_whole_name() -> None:

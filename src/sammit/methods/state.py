@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
 import torch
@@ -61,7 +61,8 @@ class WeightedMean:
     """sum_k n_k w_k / sum_k n_k, fed one state after another; memory does not grow with their number.
 
     Sums are kept in float64: n_k w_k is exact there for whole n_k below 2^29, so that the mean of one state is that
-    state, bit for bit. The order of feeding is the order of summation; callers feed in site order.
+    state, bit for bit. The order of feeding is the order of summation; callers feed in site order. What is held is the
+    sums, twice a float32 state, and a few hundred kilobytes beside them.
     """
 
     def __init__(self) -> None:
@@ -69,19 +70,33 @@ class WeightedMean:
         self._dtypes: dict[str, torch.dtype] = {}
         self.weight = 0.0
 
-    def add(self, state: State, weight: float) -> None:
+    def add(self, state: Mapping[str, Tensor], weight: float) -> None:
         """Add one state; all must have the same names, or some would be averaged with the wrong weight."""
         if self.weight and state.keys() != self._sum.keys():
             raise ValueError("states to be averaged must have the same names")
         for name, tensor in state.items():
-            part = tensor.double() * weight
-            self._sum[name] = self._sum[name] + part if name in self._sum else part
-            self._dtypes.setdefault(name, tensor.dtype)
+            if name in self._sum:
+                _add_weighted(self._sum[name], tensor, weight)
+            else:
+                self._dtypes[name] = tensor.dtype
+                self._sum[name] = tensor.detach().to(torch.float64, copy=True).contiguous().mul_(weight)
         self.weight += weight
 
     def mean(self) -> State:
-        """The mean in the states' own dtype; empty when nothing was added."""
-        return {name: (total / self.weight).to(self._dtypes[name]) for name, total in self._sum.items()}
+        """The mean in the states' own dtype; empty when nothing was added.
+
+        Each sum is given up for its mean, so that memory never holds both whole.
+        """
+        return {name: self._sum.pop(name).div_(self.weight).to(self._dtypes[name]) for name in list(self._sum)}
+
+
+PIECE = 1 << 15  # numbers: in float64 they stay in a core's own cache, and torch starts no threads for so few
+
+
+def _add_weighted(total: Tensor, tensor: Tensor, weight: float) -> None:
+    """total += weight * tensor in float64, in place, a piece at a time: no second tensor of float64 is ever made."""
+    for place, piece in zip(*(torch.split(t.detach().reshape(-1), PIECE) for t in (total, tensor)), strict=True):
+        place += piece.to(torch.float64, copy=True).mul_(weight)
 
 
 def mean_of(states: Iterable[State]) -> State:
@@ -102,9 +117,14 @@ def fingerprint(state: State) -> str:
     return digest.hexdigest()
 
 
-def first_not_finite(state: State) -> str | None:
+def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor that holds NaN or infinity, or None."""
-    return next((name for name, t in state.items() if t.is_floating_point() and not bool(t.isfinite().all())), None)
+    return next((name for name, tensor in state.items() if not _is_finite(tensor)), None)
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether every number is; one pass without a copy where the sum is, for NaN and infinity never leave a sum."""
+    return not tensor.is_floating_point() or bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def set_active(model: nn.Module, component: str, active: bool) -> None:
