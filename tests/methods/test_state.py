@@ -75,7 +75,7 @@ def test_the_mean_is_the_definition_in_float64(weights: list[int]) -> None:
 
 
 def test_large_tensors_are_summed_in_pieces_to_the_same_numbers() -> None:
-    """Longer than a piece, not contiguous, and scalar: each product and each sum rounded once in float64, as by hand."""
+    """Longer than a piece, not contiguous, and scalar: each product and sum rounded once in float64, by hand."""
     draw = torch.Generator().manual_seed(0)
     states = [
         {"w": torch.randn(301, 2 * PIECE // 300, generator=draw).T, "s": torch.randn((), generator=draw)} for _ in "abc"
