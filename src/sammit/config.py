@@ -140,6 +140,8 @@ class TrainingConfig:
     device: str = "cpu"
     threads: int = 0  # 0: this machine's cores; the number is written to the run and kept on resume
     min_sites: int = 1  # a round with fewer answers stops the run
+    updates: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # in full, or rounded differences to what a site was sent
+    top_k: float = 1.0  # share of each tensor's differences that a site sends, the largest; 1: all
 
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
@@ -157,6 +159,8 @@ class TrainingConfig:
         _need(self.pos_weight > 0, "training.pos_weight", "above 0")
         _need(self.threads >= 0, "training.threads", "0 (this machine's cores) or more")
         _need(self.min_sites >= 1, "training.min_sites", "at least 1")
+        _need(0 < self.top_k <= 1, "training.top_k", "above 0 and at most 1")
+        _need(self.top_k == 1 or self.updates != "fp32", "training.top_k", "1 for training.updates = 'fp32'")
 
 
 @dataclass(frozen=True)

@@ -182,6 +182,22 @@ class Update:
 
 
 @dataclass(frozen=True)
+class SmallUpdate:
+    """An Update on its way in fewer bytes (`federation/small.py`); all but `tensors` is as there.
+
+    Attributes:
+        tensors: one of bytes, which holds the rounded differences to the order's tensors, by name.
+    """
+
+    site: str
+    round: int
+    tensors: State
+    extras: State
+    samples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What a site tells of its scores: means over its cases, never a case.
 
@@ -213,7 +229,7 @@ class Failure:
     reason: str
 
 
-Reply = Update | Judgement | Done | Failure
+Reply = Update | SmallUpdate | Judgement | Done | Failure
 """What may come back for an order."""
 
 

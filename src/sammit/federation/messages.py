@@ -11,9 +11,9 @@ from typing import Any
 
 from sammit.methods.state import with_prefix, without_prefix
 from sammit.runs import apart
-from sammit.vocabulary import Done, Failure, Judgement, Order, Reply, State, Update
+from sammit.vocabulary import Done, Failure, Judgement, Order, Reply, SmallUpdate, State, Update
 
-KINDS: dict[str, type] = {kind.__name__: kind for kind in (Order, Update, Judgement, Done, Failure)}
+KINDS: dict[str, type] = {kind.__name__: kind for kind in (Order, Update, SmallUpdate, Judgement, Done, Failure)}
 
 
 def encode(message: Order | Reply) -> bytes:
@@ -38,13 +38,13 @@ def decode(data: bytes) -> Any:
     header = json.loads(data[8 : 8 + length])
     plain = json.loads(header["__metadata__"]["message"])
     kind = KINDS[plain.pop("is")]
-    if kind in (Order, Update):
+    if kind in (Order, Update, SmallUpdate):
         state = load(data)
         plain |= {name: without_prefix(name, state) for name in ("tensors", "extras")}
     return kind(**plain)
 
 
-def describe(message: Update) -> dict[str, Any]:
+def describe(message: Update | SmallUpdate) -> dict[str, Any]:
     """What an update holds, for a person to read: each tensor's shape, type and bytes, and every number."""
     rows = {
         name: {"shape": list(t.shape), "dtype": str(t.dtype).removeprefix("torch."), "bytes": t.nbytes}

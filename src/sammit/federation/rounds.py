@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.guard import check_declared, refusal
+from sammit.federation.small import SmallUpdates, received
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
 from sammit.vocabulary import Failure, Judgement, Order, OrderKind, Part, Reply, State, Update
@@ -142,10 +143,12 @@ class Rounds:
 
     def _accepted(self, orders: Sequence[Order], line: dict[str, Any], taken: list[str]) -> Iterator[Update]:
         """The round's sound updates in site order; the others become failures of the log's line."""
+        small, asked = SmallUpdates.of(self.experiment), {order.site: order for order in orders}
         for delivery in self._exchange(orders):
             reply = delivery.reply
             line["down_bytes"][reply.site], line["up_bytes"][reply.site] = delivery.down_bytes, delivery.up_bytes
             template = self.method.aggregator.cut(self.template, reply.site)
+            reply = received(reply, asked[reply.site], template, small)
             reason = refusal(reply, line["round"], template, self.method.extras_up, self.method.reports)
             if reason or not isinstance(reply, Update):
                 line["failed"][reply.site] = reason

@@ -16,14 +16,24 @@ from sammit.federation.guard import check_declared, refusal
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.pictures import CasePictures
 from sammit.federation.scoring import SiteScores, Use
+from sammit.federation.small import UNSENT, SmallUpdates, base_of, left_unsent
 from sammit.geometry import View
 from sammit.learning.evaluate import Scorer
 from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.base import Judged, Method, Outcome, Which, Work
-from sammit.methods.state import first_not_finite, mean_of, put, select, take, with_prefix, without_moments
+from sammit.methods.state import (
+    first_not_finite,
+    mean_of,
+    put,
+    select,
+    take,
+    with_prefix,
+    without_moments,
+    without_prefix,
+)
 from sammit.policy import SitePolicy
 from sammit.reporting.cross import write_cross
-from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, State, Update
+from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, SmallUpdate, State, Update
 
 
 @dataclass
@@ -73,6 +83,7 @@ class Worker:
         self.site, self.view, self.method, self.backbone = site, view, method, backbone
         self.memory, self.experiment, self.lent = memory, experiment, lent
         self.policy = policy or SitePolicy()
+        self.small = SmallUpdates.of(experiment)
 
     def handle(self, order: Order) -> Reply:
         """The reply to an order; private state changes as `memory` describes."""
@@ -87,9 +98,10 @@ class Worker:
             self._finish(order)
         return Done(self.site.name, order.round)
 
-    def _train(self, order: Order) -> Update:
+    def _train(self, order: Order) -> Update | SmallUpdate:
         check_agreed(self.site.name, self.policy, self.experiment.method.name, self.method)
-        work = self._work(order, self.memory.committed()[0])
+        committed = self.memory.committed()[0]
+        work = self._work(order, _of_method(committed))
         outcome = self.method.train(work)
         shared, personal = self.method.split(work)
         private = self._private(outcome, personal)
@@ -97,21 +109,40 @@ class Worker:
         sent = self.method.aggregator.cut(shared, self.site.name)
         update = Update(self.site.name, order.round, sent, outcome.extras, samples, outcome.metrics)
         self._check(update)
-        self.memory.stage(private, order.round, order.fingerprint)
-        return update
+        reply, unsent = self._as_sent(update, order, without_prefix(UNSENT, committed))
+        self.memory.stage(private | with_prefix(UNSENT, unsent), order.round, order.fingerprint)
+        return reply
+
+    def _as_sent(self, update: Update, order: Order, unsent: State) -> tuple[Update | SmallUpdate, State]:
+        """The update as it travels, and what is to be sent later; what the server will make of it is checked too."""
+        if self.small is None or not update.tensors:
+            return update, {}
+        base = base_of(order, self._template())
+        small = self.small.packed(update, base, unsent)
+        arrived = self.small.in_full(small, base)
+        self._check(arrived)
+        return small, left_unsent(update, arrived, unsent, filter(self._catches_up, update.tensors))
+
+    def _catches_up(self, name: str) -> bool:
+        """Whether what an update left out of a tensor is to be sent later: it is not in the next one by itself."""
+        changed = self.method.aggregator.refactors and is_factor(name)
+        return self.method.starts_as_sent(name) and not changed
+
+    def _template(self) -> State:
+        """A tensor of the right shape and type for every name that this site shares."""
+        shared = select(self.backbone.start, set(self.method.shared_names(self.backbone.live)).__contains__)
+        return self.method.aggregator.cut(shared, self.site.name)
 
     def _check(self, update: Update) -> None:
         """Raise UserError where the server would refuse the update: what it must not have does not leave at all."""
-        shared = select(self.backbone.start, set(self.method.shared_names(self.backbone.live)).__contains__)
-        template = self.method.aggregator.cut(shared, self.site.name)
-        reason = refusal(update, update.round, template, self.method.extras_up, self.method.reports)
+        reason = refusal(update, update.round, self._template(), self.method.extras_up, self.method.reports)
         if reason:
             raise UserError(reason)
 
     def _finish(self, order: Order) -> None:
         """The state that the run leaves: the selected one, after the method's last local stage."""
         kept, round_index = self.memory.kept()
-        private = kept if round_index == order.round else self.memory.committed()[0]
+        private = _of_method(kept if round_index == order.round else self.memory.committed()[0])
         work = self._work(order, private)
         outcome = self.method.finish(work)
         if outcome is not None:
@@ -236,3 +267,8 @@ class Worker:
         self._load(shared, personal)
         self.method.use(self.backbone.model, which)
         return self.backbone.model
+
+
+def _of_method(private: State) -> State:
+    """A site's private state without what its updates left out, of which no method knows."""
+    return select(private, lambda name: not name.startswith(f"{UNSENT}."))

@@ -197,6 +197,13 @@ class Method:
         """Whether a trained tensor travels; what does not is personal and stays at its site."""
         return True
 
+    def starts_as_sent(self, name: str) -> bool:
+        """Whether a site trains a shared tensor from what it was sent, rather than from values of its own.
+
+        Where it does, what a small update left out (`training.updates`) is not in the site's next one, and is added.
+        """
+        return True
+
     def orders(self, server: Server, site: str) -> tuple[State, State]:
         """What one site is sent: shared tensors and declared extras. The same for all by default."""
         return server.shared, {}

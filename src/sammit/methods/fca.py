@@ -80,6 +80,10 @@ class Method(base.Method):
         }
         return Outcome(private, done.extras, done.metrics)
 
+    def starts_as_sent(self, name: str) -> bool:
+        """All but the adapters, which start from v_k."""
+        return not is_adapter(name)
+
     def personal(self, private: State, shared: State) -> State:
         """v_k; before the site's first round the mean itself."""
         sent, received = without_prefix("sent", private), without_prefix("received", private)

@@ -56,6 +56,10 @@ class Method(base.Method):
         super().__init__(options or Options())
         self.options.check()
 
+    def starts_as_sent(self, name: str) -> bool:
+        """The lower layers."""
+        return not self._is_higher(name)
+
     def train(self, work: Work) -> Outcome:
         """Learn the weights, mix, train all; the first round starts from the global model."""
         higher = self._higher(work)
@@ -78,8 +82,11 @@ class Method(base.Method):
 
     def _higher(self, work: Work) -> list[str]:
         """The names that are mixed."""
-        layers = self.options.layers
-        names = [name for name in self.shared_names(work.live) if layers == "all" or in_head(name, layers)]
+        names = [name for name in self.shared_names(work.live) if self._is_higher(name)]
         if not names:
+            layers = self.options.layers
             raise UserError(f"method.layers: nothing that is trained and shared is in '{layers}'; choose 'all'")
         return names
+
+    def _is_higher(self, name: str) -> bool:
+        return self.options.layers == "all" or in_head(name, self.options.layers)

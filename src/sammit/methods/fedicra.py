@@ -104,6 +104,10 @@ class Method(base.Method):
         """All but the codes."""
         return not is_code(name)
 
+    def starts_as_sent(self, name: str) -> bool:
+        """The body; the decoder starts from the mixture."""
+        return in_body(name)
+
     # At the site
 
     def train(self, work: Work) -> Outcome:
