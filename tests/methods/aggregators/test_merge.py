@@ -140,13 +140,15 @@ def test_flexlora_keeps_the_best_that_its_rank_can_hold(given: Sites) -> None:
 @settings(max_examples=40)
 @given(sites())
 def test_products_are_the_same_whether_laid_side_by_side_or_summed(given: Sites) -> None:
-    """More columns than the width is wide are folded into the dense sum; both give the mean."""
-    products = Products()
-    for state, weight in given.updates * 4:
+    """Factors that outweigh the dense sum are folded into it; both give the mean, and no more than both is held."""
+    products, dense = Products(), 8 * sum(out * width for out, width in given.widths)
+    for count, (state, weight) in enumerate(given.updates * 4, 1):
         products.add(state, weight)
+        assert products.nbytes <= min(dense, count * sum(state[n].nbytes for up in UPS for n in (up, down_of(up))))
     for place, up in enumerate(UPS):
         left, right = products.factors(up)
-        assert left.shape[1] == right.shape[0] <= right.shape[1] == given.widths[place][1]
+        assert (len(left), right.shape[1]) == given.widths[place] and left.shape[1] == len(right)
+        assert relative(left @ right, given.wanted(place)) < 1e-12
         assert relative(products.mean(up), given.wanted(place)) < 1e-12
     assert products.error(products.mean) == 0.0
 

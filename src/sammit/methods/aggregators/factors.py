@@ -7,13 +7,12 @@ hold. Pairs of adapters of other names, such as "own_lora", stay at a site and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from sammit.methods.state import has_component
-from sammit.vocabulary import State
 
 COMPONENT, DOWN, UP, REST = "lora", "_down.weight", "_up.weight", "_rest"
 
@@ -54,46 +53,45 @@ def pairs(names: Iterable[str]) -> list[str]:
     return sorted(name for name in known if is_up(name) and down_of(name) in known)
 
 
-def product(state: State, up: str) -> Tensor:
+def product(state: Mapping[str, Tensor], up: str) -> Tensor:
     """(out, in) float64 B A of one pair."""
     return state[up].double() @ state[down_of(up)].double()
 
 
 class Products:
-    """sum_k n_k B_k A_k / n of every pair, in float64, kept as two factors.
+    """sum_k n_k B_k A_k / n of every pair: of each the sites' factors, or the dense sum where that is smaller.
 
-    The factors are those of the sites side by side, (out x M) and (M x in), until M passes the width `in`; from then on
-    the dense sum stands for them. Memory is at most that of twice the dense weights, whatever the number of sites.
+    Memory grows with the sites by their factors, as they were sent, until these outweigh the dense sums: at most that
+    of the dense weights in float64, whatever the number of sites.
     """
 
     def __init__(self) -> None:
-        self._left: State = {}
-        self._right: State = {}
+        self._sums: dict[str, _Sum] = {}
         self._weight = 0.0
 
-    def add(self, state: State, weight: float) -> None:
+    def add(self, state: Mapping[str, Tensor], weight: float) -> None:
         """Add one site's pairs."""
         for up in pairs(state):
-            left, right = weight * state[up].double(), state[down_of(up)].double()
-            if up in self._left:
-                left, right = torch.cat([self._left[up], left], 1), torch.cat([self._right[up], right])
-            if left.shape[1] > right.shape[1]:
-                left, right = left @ right, torch.eye(right.shape[1], dtype=torch.float64)
-            self._left[up], self._right[up] = left, right
+            self._sums.setdefault(up, _Sum()).add(state[up], state[down_of(up)], weight)
         self._weight += weight
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(total.nbytes for total in self._sums.values())
 
     def names(self) -> list[str]:
         """The names of B."""
-        return sorted(self._left)
+        return sorted(self._sums)
 
     def factors(self, up: str) -> tuple[Tensor, Tensor]:
-        """(out, M) and (M, in), whose product is the mean of one pair's products."""
-        return self._left[up] / self._weight, self._right[up]
+        """(out, M) and (M, in) float64, whose product is the mean of one pair's products."""
+        left, right = self._sums[up].factors()
+        return left / self._weight, right
 
     def mean(self, up: str) -> Tensor:
-        """(out, in) the mean of one pair's products."""
-        left, right = self.factors(up)
-        return left @ right
+        """(out, in) float64, the mean of one pair's products."""
+        return self._sums[up].product() / self._weight
 
     def error(self, made: Callable[[str], Tensor]) -> float | None:
         """||sum_k p_k B_k A_k - made||_F / ||sum_k p_k B_k A_k||_F over all pairs together; None without pairs.
@@ -105,4 +103,42 @@ class Products:
         for up in self.names():
             exact = self.mean(up)
             apart, whole = apart + (exact - made(up)).square().sum(), whole + exact.square().sum()
-        return float((apart / whole.clamp_min(1e-30)).sqrt()) if self._left else None
+        return float((apart / whole.clamp_min(1e-30)).sqrt()) if self._sums else None
+
+
+class _Sum:
+    """sum_k n_k B_k A_k of one pair."""
+
+    def __init__(self) -> None:
+        self._sides: list[tuple[Tensor, Tensor, float]] = []
+        self._dense: Tensor | None = None
+
+    def add(self, up: Tensor, down: Tensor, weight: float) -> None:
+        """Add n_k B_k A_k of (out, R) and (R, in)."""
+        if self._dense is not None:
+            self._dense += (weight * up.double()) @ down.double()
+            return
+        self._sides.append((up.clone(), down.clone(), weight))
+        if self.nbytes >= 8 * len(up) * down.shape[1]:
+            self._dense = self.product()
+            self._sides.clear()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        dense = 0 if self._dense is None else self._dense.nbytes
+        return dense + sum(up.nbytes + down.nbytes for up, down, _ in self._sides)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """(out, M) and (M, in) float64: the sites' side by side, or the dense sum and one."""
+        if self._dense is not None:
+            return self._dense, torch.eye(self._dense.shape[1], dtype=torch.float64)
+        left = torch.cat([weight * up.double() for up, _, weight in self._sides], 1)
+        return left, torch.cat([down.double() for _, down, _ in self._sides])
+
+    def product(self) -> Tensor:
+        """(out, in) float64."""
+        if self._dense is not None:
+            return self._dense
+        left, right = self.factors()
+        return left @ right
