@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,16 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from models.conftest import randomise, relative
-from sammit.models.encoder import Encoder, _folded_attention, _partition, _relative, _unpartition, resized_grid
+from sammit.models.attention import (
+    attention,
+    filled,
+    folded_attention,
+    partition,
+    relative_table,
+    unpartition,
+    windowed_attention,
+)
+from sammit.models.encoder import Encoder, resized_grid
 
 
 def vision_config(size: int, **changes: object) -> SamVisionConfig:
@@ -85,29 +96,46 @@ def slow_attention(q: Tensor, k: Tensor, v: Tensor, rel_h: Tensor, rel_w: Tensor
 @pytest.mark.parametrize("grid", [(3, 5), (5, 2), (1, 4), (4, 4)])
 def test_folded_attention_is_its_definition_on_any_grid(grid: tuple[int, int]) -> None:
     torch.manual_seed(0)
-    q, k, v = torch.randn(3, 2, 2, grid[0] * grid[1], 4, dtype=torch.float64)
-    rel_h, rel_w = (torch.randn(2 * side - 1, 4, dtype=torch.float64) for side in grid)
-    found = _folded_attention(q, k, v, rel_h, rel_w, grid)
-    assert relative(found, slow_attention(q, k, v, rel_h, rel_w, grid)) <= 1e-12
+    q, k, v = torch.randn(3, 2, 2, *grid, 4, dtype=torch.float64)
+    tables = tuple(torch.randn(2 * side - 1, 4, dtype=torch.float64) for side in grid)
+    expected = slow_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3), *tables, grid)
+    assert relative(folded_attention(q, k, v, tables), expected) <= 1e-12
+    some = folded_attention(q[:, :, :2, :1], k, v, tables)
+    assert relative(some, expected.unflatten(2, grid)[:, :, :2, :1].flatten(2, 3)) <= 1e-12
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 5), st.booleans())
+def test_windows_are_filled_up_and_cut_off(height: int, width: int, window: int, positions: bool) -> None:
+    """Against the original's way: the whole grid filled up first, every token of every window a query."""
+    noise = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=noise, dtype=torch.float64)
+    qkv, filler = draw(2, height, width, 3 * 8), draw(3 * 8)
+    tables = (draw(2 * window - 1, 4), draw(2 * window - 1, 4)) if positions else None
+    whole = filled(qkv, (window, window), filler)
+    assert whole.shape[1] % window == whole.shape[2] % window == 0
+    cut = partition(whole, (window, window))
+    expected = unpartition(attention(cut, 2, tables), (height, width))
+    assert relative(windowed_attention(qkv, 2, tables, window, filler), expected) <= 1e-12
 
 
 def test_relative_table_holds_differences() -> None:
     """Entry [i, j] is the offset i - j; a table of another length is stretched first."""
     table = torch.arange(-2.0, 3.0).unsqueeze(1)
-    assert _relative(table, 3)[..., 0].tolist() == [[0, -1, -2], [1, 0, -1], [2, 1, 0]]
-    stretched = _relative(table, 5)
+    assert relative_table(table, 3)[..., 0].tolist() == [[0, -1, -2], [1, 0, -1], [2, 1, 0]]
+    stretched = relative_table(table, 5)
     assert stretched.shape == (5, 5, 1)
     assert torch.allclose(stretched, -stretched.transpose(0, 1), atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6))
-def test_windows_come_back(height: int, width: int, window: int) -> None:
-    """Partition and its inverse leave every token where it was, whatever has to be padded."""
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(1, 6))
+def test_windows_come_back(height: int, width: int, rows: int, columns: int) -> None:
+    """Partition and its inverse leave every token where it was, whatever has to be filled up."""
     tokens = torch.arange(2.0 * height * width * 3).reshape(2, height, width, 3)
-    windows, padded = _partition(tokens, window)
-    assert windows.shape[1:3] == (window, window)
-    assert torch.equal(_unpartition(windows, window, padded)[:, :height, :width], tokens)
+    windows = partition(filled(tokens, (rows, columns), torch.zeros(3)), (rows, columns))
+    assert windows.shape[1:3] == (rows, columns)
+    assert torch.equal(unpartition(windows, (height, width)), tokens)
 
 
 def test_an_image_that_is_not_square() -> None:

@@ -1,0 +1,132 @@
+"""SAM's attention, fused: relative positions folded into q and k, and no work on what only fills windows up.
+
+SAM's attention adds a bias that depends on q: rel_h[q, k_row] + rel_w[q, k_col]. Handed to fused attention as a mask,
+that bias needs a gradient and drops it to the slow path. Folded into longer vectors it is plain attention:
+
+    q' = [q * s, q R_h, q R_w]      k' = [k, onehot(row), onehot(column)]      q' k'^T = s q k^T + bias
+
+Windows that stick out over the grid are filled up in the original with tokens of zeros. They are attended to; what
+they find themselves is thrown away. Here qkv is computed before the grid is cut into windows: what fills up is then the
+layer's answer to zeros, its bias, and costs no product on the way in or out.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
+
+Tables = tuple[Tensor, Tensor]
+"""Relative positions by row and by column, (L, d) each."""
+
+
+def attention(qkv: Tensor, heads: int, tables: Tables | None) -> Tensor:
+    """(B, h, w, 3 D) -> (B, h, w, D): all tokens of an image among themselves.
+
+    Args:
+        qkv: queries, keys and values of each token.
+        heads: D is heads times d.
+        tables: relative positions; None where the model has none.
+    """
+    return _attend(qkv, qkv, heads, tables)
+
+
+def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: int, filler: Tensor | None) -> Tensor:
+    """(B, h, w, 3 D) -> (B, h, w, D): tokens of a window among themselves and with what fills the window up.
+
+    Args:
+        qkv, heads, tables: as in `attention`.
+        window: side of a window in tokens.
+        filler: (3 D,) the qkv of a token that is not there; None where every window is whole.
+    """
+    # Small kernels in a row are cheap on a processor; a GPU is faster at a few queries too many.
+    apart = qkv.device.type == "cpu"
+    rows, columns = (_strips(side, window, apart) for side in qkv.shape[1:3])
+    bands = []
+    for band, (_, row_side) in zip(qkv.split([length for length, _ in rows], 1), rows, strict=True):
+        parts = []
+        for part, (_, column_side) in zip(band.split([length for length, _ in columns], 2), columns, strict=True):
+            queries = partition(filled(part, (row_side, column_side), filler), (row_side, column_side))
+            mixed = _attend(queries, filled(queries, (window, window), filler), heads, tables)
+            parts.append(unpartition(mixed, (part.shape[1], part.shape[2])))
+        bands.append(torch.cat(parts, dim=2))
+    return torch.cat(bands, dim=1)
+
+
+def _strips(length: int, window: int, apart: bool) -> list[tuple[int, int]]:
+    """How a side of the grid is cut: (tokens, queries along a window's side) of each strip.
+
+    With `apart` what is left over after the last whole window is a strip of its own, in which a window has as many
+    queries as tokens.
+    """
+    rest = length % window
+    if not rest or not apart:
+        return [(length, window)]
+    return [(length - rest, window), (rest, rest)] if length > window else [(rest, rest)]
+
+
+def filled(tokens: Tensor, sides: tuple[int, int], filler: Tensor | None) -> Tensor:
+    """(B, h, w, C) with h and w filled up to multiples of `sides` at the end with a token of (C,)."""
+    if filler is None:
+        return tokens
+    batch, height, width, channels = tokens.shape
+    if missing := -width % sides[1]:
+        tokens = torch.cat([tokens, filler.expand(batch, height, missing, channels)], dim=2)
+    if missing := -height % sides[0]:
+        tokens = torch.cat([tokens, filler.expand(batch, missing, tokens.shape[2], channels)], dim=1)
+    return tokens
+
+
+def partition(tokens: Tensor, sides: tuple[int, int]) -> Tensor:
+    """(B, h, w, C), h and w multiples of `sides` (a, b) -> (B * windows, a, b, C)."""
+    batch, height, width, channels = tokens.shape
+    cut = tokens.reshape(batch, height // sides[0], sides[0], width // sides[1], sides[1], channels)
+    return cut.transpose(2, 3).reshape(-1, *sides, channels)
+
+
+def unpartition(windows: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The inverse of `partition`, cut to (h, w): (B * windows, a, b, C) -> (B, h, w, C)."""
+    _, *sides, channels = windows.shape
+    rows, columns = -(-shape[0] // sides[0]), -(-shape[1] // sides[1])
+    joined = windows.reshape(-1, rows, columns, *sides, channels).transpose(2, 3)
+    return joined.reshape(-1, rows * sides[0], columns * sides[1], channels)[:, : shape[0], : shape[1]]
+
+
+def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) -> Tensor:
+    """(B, a, b, 3 D), the first rows and columns of (B, h, w, 3 D) -> (B, a, b, D), queries to all of the tokens."""
+    q = _by_head(queries, 0, heads)
+    k, v = _by_head(tokens, 1, heads), _by_head(tokens, 2, heads)
+    if tables is None:
+        mixed = scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
+    else:
+        mixed = folded_attention(q, k, v, tables)
+    return mixed.transpose(1, 2).reshape(*queries.shape[:3], -1)
+
+
+def _by_head(qkv: Tensor, which: int, heads: int) -> Tensor:
+    """(B, h, w, 3 D) -> (B, heads, h, w, d): queries, keys or values."""
+    return qkv.unflatten(-1, (3, heads, -1))[:, :, :, which].permute(0, 3, 1, 2, 4)
+
+
+def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
+    """(B, heads, a, b, d) queries at the first places of a grid of (B, heads, h, w, d) -> (B, heads, a * b, d)."""
+    height, width, depth = k.shape[2:]
+    by_row = torch.einsum("bnhwc,hkc->bnhwk", q, relative_table(tables[0], height)[: q.shape[2]])
+    by_column = torch.einsum("bnhwc,wkc->bnhwk", q, relative_table(tables[1], width)[: q.shape[3]])
+    long_q = torch.cat([q * depth**-0.5, by_row, by_column], dim=-1).flatten(2, 3)
+    rows = torch.eye(height, dtype=k.dtype, device=k.device).unsqueeze(1)
+    columns = torch.eye(width, dtype=k.dtype, device=k.device).unsqueeze(0)
+    places = (rows.expand(*k.shape[:4], -1), columns.expand(*k.shape[:4], -1))
+    long_k = torch.cat([k, *places], dim=-1).flatten(2, 3)
+    # Fused kernels want one width for q, k and v.
+    long_v = pad(v.flatten(2, 3), (0, height + width))
+    return scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., :depth]
+
+
+def relative_table(table: Tensor, size: int) -> Tensor:
+    """(L, d) offsets -> (size, size, d), entry [i, j] for offset i - j; resized where L is not 2 size - 1."""
+    length = 2 * size - 1
+    if table.shape[0] != length:
+        table = interpolate(table.T.unsqueeze(0), size=length, mode="linear")[0].T
+    place = torch.arange(size, device=table.device)
+    return table[place[:, None] - place[None, :] + size - 1]
