@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from sammit.federation.collect import collect, tested
 from sammit.federation.in_process import InProcess
 from sammit.federation.inputs import check_inputs, going_on, write_inputs
 from sammit.federation.memory import PrivateMemory
+from sammit.federation.prefix import PrefixedSite
 from sammit.federation.prepare import Prepared, prepare
 from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Worker
@@ -25,6 +27,8 @@ from sammit.learning.loop import steps_in_round
 from sammit.runs import RunFolder
 
 Tell = Callable[[dict[str, Any]], None]
+
+log = logging.getLogger(__name__)
 
 
 def run(experiment: Experiment, out: Path, tell: Tell, resume: bool = False) -> RunFolder:
@@ -53,6 +57,8 @@ def run(experiment: Experiment, out: Path, tell: Tell, resume: bool = False) -> 
         folder = RunFolder.create(out, prepared.experiment)
         clear_drafts(out)
     write_inputs(folder, prepared)
+    if prepared.prefix:
+        log.info("prefix cache: %s", prepared.prefix.announcement())
     return _carry_out(folder, prepared, tell)
 
 
@@ -78,6 +84,7 @@ def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
         prepared.template,
         save,
         tell,
+        checkpoint / "waiting",
     )
     progress = rounds.run(progress)
     rounds.finish(progress)
@@ -94,7 +101,7 @@ def make_workers(folder: RunFolder, prepared: Prepared) -> dict[str, Worker]:
     lent = {site.name: PrivateMemory(folder.site(site.name)).final for site in p.trainers}
     return {
         name: Worker(
-            site,
+            PrefixedSite(site, p.prefix) if p.prefix else site,
             site.view,
             p.method,
             p.backbone,
@@ -119,5 +126,6 @@ def space_needed(prepared: Prepared) -> int:
     counts = prepared.parameters()
     kept = 3 if prepared.experiment.training.optimiser_state == "keep" else 1
     server = 4 * sum(tensor.nbytes for tensor in prepared.server.shared.values())
-    site = 4 * (4 * counts["local"] * 3 + kept * counts["shared"] * (kept > 1)) + 3_000_000
+    unsent = prepared.experiment.training.updates != "fp32"
+    site = 4 * (4 * counts["local"] * 3 + (kept * (kept > 1) + 4 * unsent) * counts["shared"]) + 3_000_000
     return server + site * len(prepared.sites) + 4_000_000

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sammit.data.site import Site
 from sammit.errors import UserError
+from sammit.federation.estimate import as_sent
 from sammit.federation.messages import encode
 from sammit.federation.prepare import Prepared
 from sammit.learning.inference import WholeCase, segment
@@ -116,9 +117,9 @@ def _messages(prepared: Prepared) -> dict[str, int]:
     """Bytes of an update and of an order, as they are serialised."""
     state = select(prepared.backbone.start, set(prepared.shared).__contains__)
     site = prepared.sites[0].name
-    metrics = {"loss": 0.0, "steps": 1.0}
+    update = Update(site, 0, state, {}, 1, {"loss": 0.0, "steps": 1.0})
     return {
-        "up": len(encode(Update(site, 0, state, {}, 1, metrics))),
+        "up": len(encode(as_sent(update, prepared.experiment))),
         "down": len(encode(Order("train", site, 0, state, fingerprint="0" * 64))),
     }
 
