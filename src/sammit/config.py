@@ -38,6 +38,7 @@ class DataConfig:
     foreground: float = 0.5  # tiles: share of training tiles centred on a pixel of some structure
     augmentation: Literal["standard", "none"] = "standard"  # flips, rotation, scale, intensity, colour
     appearance: Literal["none", "spatial", "frequency", "gin"] = "none"  # training: as another modality may show them
+    views: int = 0  # training: fixed tiles of each image or slice, one of which is drawn; 0: a fresh one each time
     intensity: Literal["range", "percentile", "local", "fedfms"] = "range"  # type's range, percentiles, by surroundings
     window: tuple[float, ...] = ()  # (low, high) in the image's own unit (HU for CT); empty: no window
     spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none
@@ -69,6 +70,7 @@ class DataConfig:
         _need(0 <= self.overlap <= 0.9, "data.overlap", "between 0 and 0.9")
         _need(0 <= self.foreground <= 1, "data.foreground", "between 0 and 1")
         _need(0 <= self.empty_slices <= 1, "data.empty_slices", "between 0 and 1")
+        _need(self.views >= 0, "data.views", "0 (fresh tiles) or more")
         _need(len(self.window) in (0, 2), "data.window", "two numbers, low and high")
         _need(not self.window or self.window[0] < self.window[1], "data.window", "low below high")
         _need(len(self.spacing) in (0, 3), "data.spacing", "three numbers, mm: slice, row, column")
@@ -95,7 +97,7 @@ class ModelConfig:
     name: str = "sam-tiny"  # one of models.build.SIZES
     weights: str = "pretrained"  # "pretrained" | "random" | path of a .pth or .safetensors
     adapter: tuple[str, ...] = ()  # adapters in the encoder's blocks or the decoder, by module name
-    train: Literal["auto", "adapters", "decoder", "all"] = "auto"  # auto: what the method asks for
+    train: str = "auto"  # "adapters", "decoder", "all", "last:K" (from the K-th last block on); auto: as the method asks
     output_stride: int = 0  # input pixels per logit pixel: 1, 2, 4, ...; 0: the model's default
     head: Literal["tokens", "mix"] = "tokens"  # a mask token for each structure, or FedFMS's 1x1 mix of four tokens
     normalise: bool = True  # SAM's pixel mean and deviation
@@ -105,6 +107,8 @@ class ModelConfig:
     def check(self) -> None:
         """Raise UserError where a value cannot be right."""
         _need(self.output_stride in (0, 1, 2, 4, 8, 16), "model.output_stride", "0, 1, 2, 4, 8 or 16")
+        known = self.train in ("auto", "adapters", "decoder", "all") or self.train.startswith("last:")
+        _need(known, "model.train", "'auto', 'adapters', 'decoder', 'all' or 'last:K', such as 'last:2'")
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,7 @@ class TrainingConfig:
     device: str = "cpu"
     threads: int = 0  # 0: this machine's cores; the number is written to the run and kept on resume
     min_sites: int = 1  # a round with fewer answers stops the run
+    prefix_cache: int | str = 0  # most that kept activations of frozen blocks may take, as "2GB"; 0: none are kept
     updates: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"  # in full, or rounded differences to what a site was sent
     top_k: float = 1.0  # share of each tensor's differences that a site sends, the largest; 1: all
 
@@ -159,8 +164,19 @@ class TrainingConfig:
         _need(self.pos_weight > 0, "training.pos_weight", "above 0")
         _need(self.threads >= 0, "training.threads", "0 (this machine's cores) or more")
         _need(self.min_sites >= 1, "training.min_sites", "at least 1")
+        _need(self.prefix_bytes is not None, "training.prefix_cache", "0 or a size such as '500MB' or '2GB'")
         _need(0 < self.top_k <= 1, "training.top_k", "above 0 and at most 1")
         _need(self.top_k == 1 or self.updates != "fp32", "training.top_k", "1 for training.updates = 'fp32'")
+
+
+    @property
+    def prefix_bytes(self) -> int | None:
+        """`prefix_cache` in bytes; None where it is no size."""
+        size = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|MB|GB|TB)?", str(self.prefix_cache))
+        return int(float(size[1]) * _UNITS[size[2] or "B"]) if size else None
+
+
+_UNITS = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True)
@@ -200,6 +216,7 @@ class Experiment:
             part.check()
         tested = self.data.split[2] > 0 or bool(self.evaluation.unseen)
         _need(tested, "data.split", "above 0 for test, as no site is unseen (evaluation.unseen)")
+        _need(not self.training.prefix_bytes or self.data.views > 0, "data.views", "1 or more for training.prefix_cache: only fixed tiles recur")
         whole = self.data.view == "whole" or self.evaluation.protocol == "standard"
         _need(whole, "data.view", "'whole' for evaluation.protocol = 'fedfms'")
         return self

@@ -63,7 +63,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-_WORDS = {int: "a whole number", float: "a number", str: "text in quotes", bool: "true or false"}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    bool: "true or false",
+    int | str: "a whole number or text in quotes",
+}
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -77,15 +77,23 @@ class Batch:
         images: (B, 3, H, W) float32 in [0, 1].
         truth: (B, C, H, W) float32, 0 or 1.
         valid: (B, 1, H, W) float32, 1 where the pixel is labelled, 0 where the loss must not look.
+        prefix: (B, h, w, D) what the frozen first part of the model makes of exactly these images, where it is kept.
     """
 
     images: Tensor
     truth: Tensor
     valid: Tensor
+    prefix: Tensor | None = None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What a model is given: `model(*batch.inputs)`. Where images are changed first, `model(changed)` is right."""
+        return (self.images,) if self.prefix is None else (self.images, self.prefix)
 
     def to(self, device: str) -> Batch:
         """The same batch on another device."""
-        return Batch(self.images.to(device), self.truth.to(device), self.valid.to(device))
+        prefix = None if self.prefix is None else self.prefix.to(device)
+        return Batch(self.images.to(device), self.truth.to(device), self.valid.to(device), prefix)
 
 
 class SiteData(Protocol):

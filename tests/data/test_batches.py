@@ -161,3 +161,25 @@ def test_dark_images_are_not_blacked_out() -> None:
     pixels[:, :3, :, ::2] = 0.02
     draws = [draw_augmentation(generator("k", index), grey=True) for index in range(64)]
     assert (augmented(pixels, draws, size).images.flatten(1).std(dim=1) > 0).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"augmentation": "none"}, {"appearance": "gin"}, {"view": "whole"}])
+def test_fixed_views_recur(make_site: Callable[..., Path], changes: dict[str, object]) -> None:
+    """V tiles of each image at most, the same to the last bit in any batch, for any key; with V = 0 none recurs."""
+    site = _site(make_site(), views=2, **changes)
+    images = len(site.units())
+    seen: Counter[bytes] = Counter()
+    for steps, size, key in ((8 * images, 1, "a"), (4 * images, 2, "b"), (2, 4 * images, "c")):
+        for batch in site.batches(steps, size, (key,)):
+            for part in zip(batch.images, batch.truth, batch.valid, strict=True):
+                seen[b"".join(one.numpy().tobytes() for one in part)] += 1
+    whole = changes.get("view") == "whole" and "augmentation" in changes
+    assert len(seen) == (1 if whole else 2) * images
+    assert min(seen.values()) > 1
+
+
+def test_fixed_views_are_a_function_of_the_key(make_site: Callable[..., Path]) -> None:
+    """Which of the views comes is drawn anew for each key, and again alike for the same."""
+    site = _site(make_site(), views=8)
+    first, again, other = (next(site.batches(1, 6, (key,))) for key in ("a", "a", "b"))
+    assert _same(first, again) and not _same(first, other)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from models.conftest import randomise, relative
 from sammit.models.adapters import bottleneck, mixture
-from sammit.models.adapters.base import Place
 from sammit.models.sam import PromptFreeSam
 
 Make = Callable[..., PromptFreeSam]
@@ -128,16 +127,6 @@ def test_no_other_block_has_a_tensor(tiny: Make, blocks: str, chosen: list[int])
     assert list(routers(model)) == chosen
     found = {int(name.split(".")[2]) for name, _ in model.named_parameters() if ".adapters." in name}
     assert sorted(found) == chosen
-
-
-@pytest.mark.parametrize(
-    ("blocks", "chosen"),
-    [("last_half", [3, 4]), ("every_other", [1, 3]), ("global", [2]), ("all", [0, 1, 2, 3, 4])],
-)
-def test_the_choice_in_an_odd_number_of_blocks(blocks: Any, chosen: list[int]) -> None:
-    places = [Place(index, 5, windowed=index != 2) for index in range(5)]
-    options = mixture.Options(blocks=blocks)
-    assert [place.index for place in places if mixture.Adapter.belongs(options, place)] == chosen
 
 
 # What is told of the routers

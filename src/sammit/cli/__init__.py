@@ -43,7 +43,7 @@ def _root(
         typer.echo(f"sammit {__version__}")
         raise typer.Exit
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("sammit").setLevel(logging.DEBUG if debug else logging.WARNING)
+    logging.getLogger("sammit").setLevel(logging.DEBUG if debug else logging.INFO)
     if debug:
         os.environ["SAMMIT_DEBUG"] = "1"
 

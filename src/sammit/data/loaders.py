@@ -1,4 +1,8 @@
-"""Training batches, a pure function of their key: item i of step t draws with a generator of its own."""
+"""Training batches, a pure function of their key: item i of step t draws with a generator of its own.
+
+With `data.views` = V an item is one of V tiles of its unit, which are the same for every key, seed and method. Each is
+made alone, so that it is the same in any batch, to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,8 @@ def draw(
     pick = _in_turn(units, unlabelled, key)
     for step in range(steps):
         chosen = [pick(step * batch_size + item) for item in range(batch_size)]
-        yield _batch(chosen, config, [generator(*key, step, item) for item in range(batch_size)])
+        rngs = [generator(*key, step, item) for item in range(batch_size)]
+        yield _of_views(chosen, config, rngs) if config.views else _batch(chosen, config, rngs)
 
 
 def _in_turn(units: Sequence[Unit], unlabelled: Sequence[Unit], key: tuple[object, ...]) -> Callable[[int], Unit]:
@@ -53,6 +58,20 @@ def _in_turn(units: Sequence[Unit], unlabelled: Sequence[Unit], key: tuple[objec
         return lambda item: units[first(item)]
     second = passes(len(unlabelled), (*key, "unlabelled"))
     return lambda item: unlabelled[second(item // 2)] if item % 2 else units[first(item // 2)]
+
+
+def _of_views(units: list[Unit], config: DataConfig, rngs: list[np.random.Generator]) -> Batch:
+    """One batch of fixed tiles: the generators only choose which of a unit's views."""
+    import torch
+
+    numbers = [int(rng.integers(config.views)) for rng in rngs]
+    views = [_batch([unit], config, [_fixed(unit, number)]) for unit, number in zip(units, numbers, strict=True)]
+    return Batch(*(torch.cat([getattr(view, part) for view in views]) for part in ("images", "truth", "valid")))
+
+
+def _fixed(unit: Unit, number: int) -> np.random.Generator:
+    """The generator of one of a unit's views: wherever the image is used again, it is shown alike."""
+    return generator("view", unit.site.name, unit.case.name, unit.index, number)
 
 
 def _batch(units: list[Unit], config: DataConfig, rngs: list[np.random.Generator]) -> Batch:

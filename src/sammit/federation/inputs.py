@@ -54,6 +54,8 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     data = {site.name: site.fingerprint(without) for site in prepared.sites}
     method = prepared.method
     notes = [*method.notes(), *method.aggregator.notes(), *not_asked(prepared.experiment, method)]
+    if prepared.prefix:
+        notes.append(prepared.prefix.note())
     base = base_hash(prepared.backbone.model, fixed=method.fixes)
     return {"data": data, "base_weights": base, "notes": notes}
 

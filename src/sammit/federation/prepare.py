@@ -16,6 +16,7 @@ from sammit.data.sites import PooledSite, open_sites, pooled
 from sammit.errors import UserError
 from sammit.federation.consent import check_agreed
 from sammit.federation.guard import check_declared
+from sammit.federation.prefix import PrefixCache, prefix_cache
 from sammit.federation.worker import Backbone
 from sammit.learning.inference import WholeCase
 from sammit.methods.axes import combine
@@ -39,6 +40,7 @@ class Prepared:
         surveys: what each training site told before the model was built, by site; empty for most methods.
         memory: the server's first memory, from the method's plan.
         shared, personal: live names that travel and that stay.
+        prefix: kept activations of frozen blocks, where the recipe asks for them.
     """
 
     experiment: Experiment
@@ -50,6 +52,7 @@ class Prepared:
     backbone: Backbone
     shared: tuple[str, ...]
     personal: tuple[str, ...]
+    prefix: PrefixCache | None
 
     def parameters(self) -> dict[str, int]:
         """Counts: total, trainable, shared, local."""
@@ -121,6 +124,7 @@ def prepare(experiment: Experiment) -> Prepared:
         backbone,
         method.shared_names(backbone.live),
         method.personal_names(backbone.live),
+        prefix_cache(experiment, model, backbone.start, trainers),
     )
     method.aggregator.check(prepared.server.shared, [site.name for site in sites])
     return prepared

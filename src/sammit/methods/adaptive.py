@@ -104,7 +104,7 @@ def _of_weights(work: Work, own: State, weights: Tensors, loss: Loss) -> Callabl
 
     def objective(batch: Batch) -> Tensor:
         both = mixed(mine, sent, dict(weights.named_parameters()))
-        return loss(functional_call(work.model, both, (batch.images,)), batch)
+        return loss(functional_call(work.model, both, batch.inputs), batch)
 
     return objective
 

@@ -103,7 +103,7 @@ class Method(base.Method):
         def objective(batch: Batch) -> Tensor:
             fixed = {name: now[name].detach() for name in own}
             both = mixed(fixed, own, dict.fromkeys(own, alpha))
-            logits = functional_call(work.model, both, (batch.images,))
+            logits = functional_call(work.model, both, batch.inputs)
             return self.segmentation(work, logits, batch)
 
         return objective

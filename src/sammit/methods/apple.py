@@ -115,7 +115,7 @@ class Method(base.Method):
         pull = pull_weight(self.options, work.order.round, work.training.rounds)
 
         def objective(batch: Batch) -> Tensor:
-            logits = functional_call(work.model, mixture.mixed(), (batch.images,))
+            logits = functional_call(work.model, mixture.mixed(), batch.inputs)
             return self.segmentation(work, logits, batch) + pull * mixture.away()
 
         for batch in work.batches(work.steps, "train"):

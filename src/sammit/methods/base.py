@@ -221,7 +221,7 @@ class Method:
 
     def objective(self, work: Work) -> Callable[[Batch], Tensor]:
         """The loss of a batch; the recipe's segmentation loss by default."""
-        return lambda batch: self.segmentation(work, work.model(batch.images), batch)
+        return lambda batch: self.segmentation(work, work.model(*batch.inputs), batch)
 
     def segmentation(self, work: Work, logits: Tensor, batch: Batch) -> Tensor:
         """The recipe's segmentation loss of (B, C, h, w) logits."""

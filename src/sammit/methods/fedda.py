@@ -145,7 +145,7 @@ class Method(base.Method):
 
         def objective(batch: Batch) -> Tensor:
             with watched(encoder) as seen:
-                loss = self.segmentation(work, work.model(batch.images), batch)
+                loss = self.segmentation(work, work.model(*batch.inputs), batch)
             pixels, own = seen[0]
             with torch.no_grad():
                 target: Tensor = functional_call(encoder, other, (pixels,))

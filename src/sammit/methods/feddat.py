@@ -109,7 +109,7 @@ class Method(base.Method):
 
         def combined(batch: Batch) -> Tensor:
             self.use(work.model, "personal")
-            logits: Tensor = functional_call(work.model, frozen, (batch.images,))
+            logits: Tensor = functional_call(work.model, frozen, batch.inputs)
             return logits
 
         def taught(logits: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
@@ -120,7 +120,7 @@ class Method(base.Method):
             with torch.no_grad():
                 teacher = combined(batch)
             self.use(work.model, "global")
-            logits = work.model(batch.images)
+            logits = work.model(*batch.inputs)
             said["shared"] = logits.detach()
             return taught(logits, teacher, batch)
 

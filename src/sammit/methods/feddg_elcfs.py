@@ -134,7 +134,7 @@ class Method(base.Method):
 
         def objective(batch: Batch) -> Tensor:
             with self._differentiable(), watched(place or nn.Identity()) as seen:
-                inner = self.inner(work, work.model(batch.images), batch)
+                inner = self.inner(work, work.model(*batch.inputs), batch)
                 ahead = self._ahead(work, inner)
                 outer = self.segmentation(work, functional_call(work.model, ahead, (looks.to(batch.images),)), batch)
             if weight:

@@ -137,7 +137,7 @@ class Method(base.Method):
         o = self.options
 
         def objective(batch: Batch) -> Tensor:
-            logits = work.model(batch.images)
+            logits = work.model(*batch.inputs)
             loss = self._supervised(work, logits, batch)
             if o.crf_weight:
                 loss = loss + o.crf_weight * gated_crf_loss(logits, batch.images, o.crf_radius, o.crf_xy, o.crf_rgb)

@@ -81,7 +81,7 @@ class Objectives:
 
         def objective(batch: Batch) -> Tensor:
             self.method.use(model, path)
-            logits = model(batch.images)
+            logits = model(*batch.inputs)
             loss = self.method.segmentation(self.work, logits, batch)
             if self.terms.prox_weight:
                 own = dict(model.named_parameters())
@@ -104,7 +104,7 @@ class Objectives:
 
         def objective(batch: Batch) -> Tensor:
             self.method.use(model, "personal")
-            logits = model(batch.images)
+            logits = model(*batch.inputs)
             loss = self.method.segmentation(self.work, logits, batch) + self.terms.balance_weight * balance(model)
             if self.terms.orth_weight:
                 loss = loss + self.terms.orth_weight * overlap(dict(model.named_parameters()), blocks)
@@ -120,7 +120,7 @@ class Objectives:
         self.method.use(self.work.model, which)
         on_device = {name: tensor.to(batch.images.device) for name, tensor in teacher.items()}
         with torch.no_grad():
-            taught: Tensor = functional_call(self.work.model, on_device, (batch.images,))
+            taught: Tensor = functional_call(self.work.model, on_device, batch.inputs)
         weight = kd_weight(terms.kd_weight, order.round / max(1, training.rounds), terms.kd_schedule)
         return weight * distillation_loss(student, taught, batch.valid, terms.kd_temperature)
 

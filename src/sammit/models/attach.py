@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sammit import plugins
 from sammit.config import ModelConfig
 from sammit.errors import UserError
+from sammit.models.blocks import Place, chosen
 from sammit.toml import build
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ def attach(model: PromptFreeSam, config: ModelConfig) -> None:
     """Put each adapter of the recipe where it belongs; "own_lora" is a second "lora" under that name.
 
     Raises:
-        UserError: an unknown adapter, options of one that is not there, or a wrong option.
+        UserError: an unknown adapter, options of one that is not there, a wrong option, or no such choice of blocks.
     """
-    from sammit.models.adapters.base import AttentionAdapter, Place
+    from sammit.models.adapters.base import AttentionAdapter
     from sammit.models.decoder import adaptable_attentions
 
     unused = set(config.options) - set(config.adapter)
@@ -41,5 +42,6 @@ def attach(model: PromptFreeSam, config: ModelConfig) -> None:
                 attention.adapters[name.replace(DECODER, "")] = adapter
             continue
         for index, block in enumerate(encoder.blocks):
-            if module.Adapter.belongs(options, Place(index, len(encoder.blocks), bool(block.window))):
+            place = Place(index, len(encoder.blocks), bool(block.window))
+            if chosen(options.blocks, place, f"model.{name}.blocks"):
                 block.adapters[name] = module.Adapter(encoder.width, options)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sammit.config import ModelConfig
 from sammit.errors import UserError
 from sammit.models.attach import attach
+from sammit.models.blocks import LAST, first_of_last
 from sammit.models.sizes import MODELS, SIZES, Planned, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
 
@@ -139,14 +140,28 @@ def set_trainable(model: nn.Module, train: str) -> list[str]:
 
     Args:
         model: from `build_model`.
-        train: "all", "adapters" (adapters and decoder) or "decoder". Prompt-side constants never train.
+        train: "all", "last:K" (all but what comes before the encoder's last K blocks; adapters wherever they are),
+            "adapters" (adapters and decoder) or "decoder". Prompt-side constants never train.
+
+    Raises:
+        UserError: the model has no K blocks.
     """
+    early = _before_last(model, train) if train.startswith(LAST) else "vision_encoder."
     live = []
     for name, parameter in model.named_parameters():
-        encoder = name.startswith("vision_encoder.") and not _ADAPTER.search(name)
+        encoder = name.startswith(early) and not _ADAPTER.search(name)
         constant = name.startswith(("positions.", "no_mask_embed.")) or bool(_HELD.search(name))
         frozen = constant or (encoder and train != "all") or (bool(_ADAPTER.search(name)) and train == "decoder")
         parameter.requires_grad_(not frozen)
         if not frozen:
             live.append(name)
     return live
+
+
+def _before_last(model: nn.Module, train: str) -> tuple[str, ...]:
+    """With what the names begin of all that the encoder runs before its last K blocks."""
+    depth = len(getattr(getattr(model, "vision_encoder", None), "blocks", ()))
+    if not depth:
+        raise UserError(f"model.train: '{train}' counts the encoder's blocks, and the model has none; use 'all'")
+    early = range(first_of_last(train, depth, "model.train"))
+    return "vision_encoder.patch_embed.", "vision_encoder.pos_embed", *(f"vision_encoder.layers.{i}." for i in early)

@@ -68,13 +68,26 @@ class PromptFreeSam(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1) / 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) / 255, persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1], sides multiples of the patch -> (B, C, H / stride, W / stride) logits."""
+    def forward(self, images: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in [0, 1], sides multiples of the patch -> (B, C, H / stride, W / stride) logits.
+
+        Args:
+            images: what the model sees.
+            prefix: what `prefix` gave for these images, if it is at hand; the logits are the same.
+        """
+        pixels = self._pixels(images)
+        return self._decode(self.vision_encoder(pixels, prefix), pixels)
+
+    def prefix(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, H / patch, W / patch, D), the tokens after the encoder's first `cut` blocks."""
+        return self.vision_encoder.prefix(self._pixels(images))
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> the same as the encoder is given it."""
         if images.shape[-2] % self.patch or images.shape[-1] % self.patch:
             # The patch convolution would drop the rest in silence and shift the map.
             raise ValueError(f"sides {tuple(images.shape[-2:])} must be multiples of the patch, {self.patch}")
-        pixels = (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
-        return self._decode(self.vision_encoder(pixels), pixels)
+        return (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
 
     def _decode(self, embedding: Tensor, pixels: Tensor) -> Tensor:
         """(B, X, h, w) embedding and (B, 3, H, W) pixels -> (B, C, H / stride, W / stride) logits."""

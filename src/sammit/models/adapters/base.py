@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a block stands in the encoder.
+@dataclass(frozen=True, kw_only=True)
+class BlockOptions:
+    """What every adapter of the encoder's blocks may be told."""
 
-    Attributes:
-        index: 0 for the first.
-        count: blocks of the encoder.
-        windowed: whether its attention is within windows.
-    """
-
-    index: int
-    count: int
-    windowed: bool
+    blocks: str = "all"  # all, last_half, every_other (the second, the fourth, ...), global (no windows) or last:K
 
 
 class Adapter(nn.Module):
@@ -37,12 +28,10 @@ class Adapter(nn.Module):
 
 
 class BlockAdapter(Adapter):
-    """Four places in a block of the encoder to add something; a hook that returns None adds nothing."""
+    """Four places in a block of the encoder to add something; a hook that returns None adds nothing.
 
-    @classmethod
-    def belongs(cls, options: Any, place: Place) -> bool:
-        """Whether a block gets this adapter under its options; every block by default."""
-        return True
+    The options of such an adapter are a `BlockOptions`.
+    """
 
     def to_qkv(self, tokens: Tensor) -> Tensor | None:
         """(..., D) normalised tokens -> (..., 3 D), added to the output of the fused qkv layer."""

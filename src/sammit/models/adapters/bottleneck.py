@@ -15,11 +15,11 @@ from typing import Literal
 from torch import Tensor, nn
 
 from sammit.errors import UserError
-from sammit.models.adapters.base import BlockAdapter
+from sammit.models.adapters.base import BlockAdapter, BlockOptions
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(BlockOptions):
     """`[model.bottleneck]`."""
 
     ratio: float = 0.25  # hidden width over the block's width

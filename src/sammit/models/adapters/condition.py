@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from sammit.errors import UserError
-from sammit.models.adapters.base import BlockAdapter
+from sammit.models.adapters.base import BlockAdapter, BlockOptions
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(BlockOptions):
     """`[model.condition]`."""
 
     code: int = 16  # numbers in a site's code, E

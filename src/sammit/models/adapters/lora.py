@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from sammit.errors import UserError
-from sammit.models.adapters.base import BlockAdapter
+from sammit.models.adapters.base import BlockAdapter, BlockOptions
 from sammit.models.adapters.factors import added, factors, rest
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(BlockOptions):
     """`[model.lora]`."""
 
     rank: int = 4  # R

@@ -22,20 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from sammit.errors import UserError
-from sammit.models.adapters.base import BlockAdapter, Place
-
-Blocks = Literal["all", "last_half", "every_other", "global"]
+from sammit.models.adapters.base import BlockAdapter, BlockOptions
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(BlockOptions):
     """`[model.mixture]`."""
 
     experts: int = 4  # E
     width: int = 8  # hidden width of an expert, the rank of a low-rank one
     expert: Literal["bottleneck", "low_rank"] = "bottleneck"  # with GELU between its two matrices, or their product
     beside: Literal["mlp", "attention"] = "mlp"
-    blocks: Blocks = "all"  # which have experts; every_other: the second, the fourth, ...; global: without windows
     scale: float = 1.0  # s
     temperature: float = 1.0  # tau
     top_k: int = 0  # 0: dense
@@ -64,17 +61,6 @@ class Adapter(BlockAdapter):
         nn.init.normal_(self.down, std=width**-0.5)
         self.balance: Tensor | None = None
         self.reset_load()
-
-    @classmethod
-    def belongs(cls, options: Options, place: Place) -> bool:
-        """Whether a block is one of `options.blocks`."""
-        chosen = {
-            "all": True,
-            "last_half": 2 * place.index >= place.count,
-            "every_other": place.index % 2 == 1,
-            "global": not place.windowed,
-        }
-        return chosen[options.blocks]
 
     def __getstate__(self) -> dict[str, object]:
         """Without the last pass's graph, which a copy of the model cannot take along."""
