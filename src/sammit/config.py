@@ -97,7 +97,7 @@ class ModelConfig:
     name: str = "sam-tiny"  # one of models.build.SIZES
     weights: str = "pretrained"  # "pretrained" | "random" | path of a .pth or .safetensors
     adapter: tuple[str, ...] = ()  # adapters in the encoder's blocks or the decoder, by module name
-    train: str = "auto"  # "adapters", "decoder", "all", "last:K" (from the K-th last block on); auto: as the method asks
+    train: str = "auto"  # "adapters", "decoder", "all", "last:K" (from the K-th last block on); auto: the method says
     output_stride: int = 0  # input pixels per logit pixel: 1, 2, 4, ...; 0: the model's default
     head: Literal["tokens", "mix"] = "tokens"  # a mask token for each structure, or FedFMS's 1x1 mix of four tokens
     normalise: bool = True  # SAM's pixel mean and deviation
@@ -168,7 +168,6 @@ class TrainingConfig:
         _need(0 < self.top_k <= 1, "training.top_k", "above 0 and at most 1")
         _need(self.top_k == 1 or self.updates != "fp32", "training.top_k", "1 for training.updates = 'fp32'")
 
-
     @property
     def prefix_bytes(self) -> int | None:
         """`prefix_cache` in bytes; None where it is no size."""
@@ -216,7 +215,11 @@ class Experiment:
             part.check()
         tested = self.data.split[2] > 0 or bool(self.evaluation.unseen)
         _need(tested, "data.split", "above 0 for test, as no site is unseen (evaluation.unseen)")
-        _need(not self.training.prefix_bytes or self.data.views > 0, "data.views", "1 or more for training.prefix_cache: only fixed tiles recur")
+        _need(
+            not self.training.prefix_bytes or self.data.views > 0,
+            "data.views",
+            "1 or more for training.prefix_cache: only fixed tiles recur",
+        )
         whole = self.data.view == "whole" or self.evaluation.protocol == "standard"
         _need(whole, "data.view", "'whole' for evaluation.protocol = 'fedfms'")
         return self

@@ -33,8 +33,6 @@ def estimate(prepared: Prepared) -> dict[str, str]:
     }
     if prepared.prefix:
         known["prefix cache"] = prepared.prefix.announcement()
-    if prepared.prefix:
-        known["prefix cache"] = prepared.prefix.announcement()
     if any(is_factor(name) for name in prepared.shared):
         known["low-rank factors"] = f"merged by {prepared.experiment.method.aggregator}"
     if isinstance(prepared.backbone.model, WholeCase):
@@ -114,8 +112,6 @@ def _measured_step(prepared: Prepared) -> tuple[float, int]:
     model, size = prepared.backbone.model, experiment.data.size
     shape = (experiment.training.batch_size, len(prepared.sites[0].structures), size, size)
     batch = Batch(torch.rand(shape[0], 3, size, size), torch.rand(shape).round(), torch.ones(shape[0], 1, size, size))
-    if prepared.prefix:
-        batch = prepared.prefix.blank(batch)
     if prepared.prefix:
         batch = prepared.prefix.blank(batch)
     # A rate of nothing: the step costs what it costs and changes nothing.

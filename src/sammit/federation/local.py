@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +19,6 @@ from sammit.federation.in_process import InProcess
 from sammit.federation.inputs import check_inputs, going_on, write_inputs
 from sammit.federation.memory import PrivateMemory
 from sammit.federation.prefix import PrefixedSite
-from sammit.federation.prefix import PrefixedSite
 from sammit.federation.prepare import Prepared, prepare
 from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Worker
@@ -29,8 +27,6 @@ from sammit.learning.loop import steps_in_round
 from sammit.runs import RunFolder
 
 Tell = Callable[[dict[str, Any]], None]
-
-log = logging.getLogger(__name__)
 
 log = logging.getLogger(__name__)
 
