@@ -173,6 +173,8 @@ class Order:
 class Update:
     """What one site sends back: named tensors, declared extras, and numbers about them.
 
+    At the server the tensors may lie on disk, each read when it is asked for: whoever keeps some takes them out.
+
     Attributes:
         site, round: who, and for which round.
         tensors: the shared tensors after local training, by name; nothing that is not shared.
@@ -183,8 +185,8 @@ class Update:
 
     site: str
     round: int
-    tensors: State
-    extras: State
+    tensors: Mapping[str, Tensor]
+    extras: Mapping[str, Tensor]
     samples: int
     metrics: Mapping[str, float]
 
@@ -199,8 +201,8 @@ class SmallUpdate:
 
     site: str
     round: int
-    tensors: State
-    extras: State
+    tensors: Mapping[str, Tensor]
+    extras: Mapping[str, Tensor]
     samples: int
     metrics: Mapping[str, float]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -66,6 +67,7 @@ def loop(transport: Any, sites: Sequence[str], method: Method | None = None, **t
         template(),
         saved.append,
         lambda row: None,
+        Path(mkdtemp()),
     )
     rounds.saved = saved  # type: ignore[attr-defined]
     return rounds

@@ -167,8 +167,7 @@ def test_the_order_of_arrival_changes_nothing(trained: tuple[Bench, Server, Upda
         site: replace(update, site=site, samples=10**n + 7, tensors=noisy(update.tensors, n))
         for n, site in enumerate(SITES)
     }
-    orders = [Order("train", site, 0, {}) for site in SITES]
-    arrived = in_site_order([Delivery(updates[site], 0, 0) for site in arrival], orders)
+    arrived = in_site_order([Delivery(updates[site], 0, 0) for site in arrival], SITES, 0)
     found = b.method.aggregate(server, [d.reply for d in arrived if isinstance(d.reply, Update)])
     expected = b.method.aggregate(server, [updates[site] for site in SITES])
     assert equal(found.shared, expected.shared) and equal(found.memory, expected.memory)

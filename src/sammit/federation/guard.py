@@ -73,7 +73,7 @@ def check_reported(metrics: Mapping[str, float], reports: Collection[str]) -> No
             raise UserError(f"sent '{name}', which is no number")
 
 
-def check_declared(state: State, declared: tuple[Declared, ...], where: str) -> None:
+def check_declared(state: Mapping[str, Tensor], declared: tuple[Declared, ...], where: str) -> None:
     """Raise UserError where `state` holds a tensor that no declaration covers, or of another shape or type."""
     for name, tensor in state.items():
         fits = declaration_of(name, declared)

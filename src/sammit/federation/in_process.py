@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from sammit.errors import UserError
 from sammit.federation.messages import decode, encode
@@ -21,7 +21,7 @@ class InProcess:
     def __init__(self, workers: Mapping[str, Worker]) -> None:
         self.workers = workers
 
-    def exchange(self, orders: Sequence[Order]) -> Iterator[Delivery]:
+    def exchange(self, orders: Iterable[Order]) -> Iterator[Delivery]:
         """One delivery an order, in the orders' sequence."""
         for order in orders:
             down = encode(order)

@@ -1,15 +1,16 @@
 """The round loop: the same for sites in this process and for sites across the world.
 
-Replies are taken as they arrive and used in site order, so that sums do not depend on the order of arrival. After
-each round the server's state is written once, whole; a run that is killed goes on from there and ends as it would
-have.
+Replies are taken as they arrive and used in site order, so that sums do not depend on the order of arrival. An update
+that comes before its turn waits on disk: memory holds one or two updates, however many sites there are. After each
+round the server's state is written once, whole; a run that is killed goes on from there and ends as it would have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.guard import check_declared, refusal
 from sammit.federation.small import SmallUpdates, received
+from sammit.federation.spill import Spill
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
 from sammit.vocabulary import Failure, Judgement, Order, OrderKind, Part, Reply, State, Update
@@ -34,8 +36,11 @@ class Delivery:
 class Transport(Protocol):
     """What an engine must do: carry orders to sites and bring back their replies, in any order."""
 
-    def exchange(self, orders: Sequence[Order]) -> Iterator[Delivery]:
-        """One delivery for each order; a site that cannot answer delivers a Failure."""
+    def exchange(self, orders: Iterable[Order]) -> Iterator[Delivery]:
+        """One delivery for each order; a site that cannot answer delivers a Failure.
+
+        Orders are made as they are asked for: an engine that sends one at a time need not hold them all.
+        """
         ...
 
 
@@ -76,6 +81,7 @@ class Rounds:
         template: name -> tensor of every shared name, which updates must match.
         save: writes a Progress durably, whole or not at all.
         tell: is called with each finished row of the log.
+        waiting: a folder for updates that must wait, which is there only while they do.
     """
 
     method: Method
@@ -86,6 +92,7 @@ class Rounds:
     template: State
     save: Callable[[Progress], None]
     tell: Callable[[dict[str, Any]], None]
+    waiting: Path
 
     def run(self, progress: Progress) -> Progress:
         """All rounds that are left."""
@@ -103,8 +110,6 @@ class Rounds:
         """Orders out, updates in, one aggregation."""
         started = perf_counter()
         index = progress.round
-        marks = _Marks(progress.server.shared)
-        orders = [self._train_order(progress, site, marks) for site in self.train_sites]
         line: dict[str, Any] = {
             "round": index,
             "loss": {},
@@ -115,22 +120,24 @@ class Rounds:
             "numbers": {},
             "failed": {},
         }
-        taken: list[str] = []
-        updates = self._accepted(orders, line, taken)
-        server = self.method.aggregate(progress.server, updates)
+        asked: dict[str, Order] = {}
+        with Spill(self.waiting) as spill:
+            updates = self._accepted(self._train_orders(progress, asked), asked, line, spill)
+            server = self.method.aggregate(progress.server, updates)
+            for _ in updates:  # a method that needs no update still leaves every reply looked at
+                pass
         check_declared(server.memory, self.method.server_state, "the server's memory")
-        for _ in updates:  # a method that needs no update still leaves every reply looked at
-            pass
+        taken = list(line["loss"])
         needed = min(self.experiment.training.min_sites, len(self.train_sites))  # pooled training has one
         if len(taken) < needed:
             reasons = "; ".join(f"{site}: {reason}" for site, reason in line["failed"].items())
             raise UserError(
-                f"round {index}: {len(taken)} of {len(orders)} sites answered, "
+                f"round {index}: {len(taken)} of {len(self.train_sites)} sites answered, "
                 f"training.min_sites asks for {needed} ({reasons}); mend the sites, then --resume"
             )
         line["server"] = {name: _finite(value) for name, value in server.metrics.items()}
         line["seconds"] = perf_counter() - started
-        origins = {order.site: order.fingerprint for order in orders if order.site in taken}
+        origins = {site: asked[site].fingerprint for site in taken}
         return replace(
             progress,
             server=server,
@@ -141,14 +148,25 @@ class Rounds:
             origins={**progress.origins, **origins},
         )
 
-    def _accepted(self, orders: Sequence[Order], line: dict[str, Any], taken: list[str]) -> Iterator[Update]:
-        """The round's sound updates in site order; the others become failures of the log's line."""
-        small, asked = SmallUpdates.of(self.experiment), {order.site: order for order in orders}
-        for delivery in self._exchange(orders):
+    def _accepted(
+        self, orders: Iterator[Order], asked: Mapping[str, Order], line: dict[str, Any], spill: Spill
+    ) -> Iterator[Update]:
+        """The round's sound updates in site order; the others become failures of the log's line.
+
+        Args:
+            orders: to be carried to the sites.
+            asked: those that have been, by site, without their extras.
+            line: of the log; it is filled in.
+            spill: where updates wait that come early, or that the method needs all at once.
+        """
+        small = SmallUpdates.of(self.experiment)
+        for delivery in in_site_order(self.transport.exchange(orders), self.train_sites, line["round"], spill.put):
             reply = delivery.reply
             line["down_bytes"][reply.site], line["up_bytes"][reply.site] = delivery.down_bytes, delivery.up_bytes
             template = self.method.aggregator.cut(self.template, reply.site)
-            reply = received(reply, asked[reply.site], template, small)
+            if not isinstance(reply, Failure):
+                early = Failure(reply.site, line["round"], "answered before it was asked")
+                reply = received(reply, asked[reply.site], template, small) if reply.site in asked else early
             reason = refusal(reply, line["round"], template, self.method.extras_up, self.method.reports)
             if reason or not isinstance(reply, Update):
                 line["failed"][reply.site] = reason
@@ -157,8 +175,11 @@ class Rounds:
             line["steps"][reply.site] = reply.metrics.get("steps")
             others = {name: _finite(n) for name, n in reply.metrics.items() if name not in ("loss", "steps")}
             line["numbers"][reply.site] = others
-            taken.append(reply.site)
-            yield reply
+            if self.method.all_at_once:
+                yield spill.put(reply)
+            else:
+                yield reply
+                spill.drop(delivery.reply)
 
     def _judge_round(self, progress: Progress) -> Progress:
         """Validate the new state where it is due, remember the best, close the log's line."""
@@ -196,7 +217,7 @@ class Rounds:
         mark = fingerprint(shared)
         orders = [replace(self._order(progress, site, kind, index, shared, mark), part=part) for site in sites]
         found = {}
-        for delivery in self._exchange(orders):
+        for delivery in in_site_order(self.transport.exchange(orders), sites, index):
             reply = delivery.reply
             if isinstance(reply, Failure):
                 raise UserError(f"site '{reply.site}' could not be scored: {reply.reason}")
@@ -207,12 +228,17 @@ class Rounds:
     def _tell_sites(self, progress: Progress, kind: Any, index: int, shared: State) -> None:
         mark = fingerprint(shared)
         orders = [self._order(progress, site, kind, index, shared, mark) for site in self.train_sites]
-        for delivery in self._exchange(orders):
+        for delivery in in_site_order(self.transport.exchange(orders), self.train_sites, index):
             if isinstance(delivery.reply, Failure):
                 raise UserError(f"site '{delivery.reply.site}' failed to {kind}: {delivery.reply.reason}")
 
-    def _exchange(self, orders: Sequence[Order]) -> Iterator[Delivery]:
-        return in_site_order(self.transport.exchange(orders), orders)
+    def _train_orders(self, progress: Progress, asked: dict[str, Order]) -> Iterator[Order]:
+        """One order after another; what is made for one site is not held for all. Of each, `asked` keeps the rest."""
+        marks = _Marks(progress.server.shared)
+        for site in self.train_sites:
+            order = self._train_order(progress, site, marks)
+            asked[site] = replace(order, extras={})
+            yield order
 
     def _train_order(self, progress: Progress, site: str, marks: _Marks) -> Order:
         tensors, extras = self.method.orders(progress.server, site)
@@ -236,22 +262,36 @@ class _Marks:
         return self._mark if tensors is self._shared else fingerprint(tensors)
 
 
-def in_site_order(deliveries: Iterable[Delivery], orders: Sequence[Order]) -> Iterator[Delivery]:
-    """One delivery for each order, in the orders' sequence, whatever the order of arrival.
+def in_site_order(
+    deliveries: Iterable[Delivery],
+    sites: Sequence[str],
+    round_index: int,
+    put: Callable[[Reply], Reply] = lambda reply: reply,
+) -> Iterator[Delivery]:
+    """One delivery for each site, in the sites' sequence, whatever the order of arrival.
 
     One that comes early waits for those before it; a site that never answers gets a Failure; what nobody asked for,
     or a second answer, is dropped.
+
+    Args:
+        deliveries: as they arrive.
+        sites: who was asked.
+        round_index: for the Failure.
+        put: makes of a reply that must wait one that takes no memory.
     """
     waiting: dict[str, Delivery] = {}
-    left = {order.site: order for order in orders}
+    left = list(reversed(sites))
     for delivery in deliveries:
-        if delivery.reply.site in left:
-            waiting.setdefault(delivery.reply.site, delivery)
-        while left and (due := next(iter(left))) in waiting:
-            del left[due]
-            yield waiting.pop(due)
-    for site, order in left.items():
-        yield waiting.get(site) or Delivery(Failure(site, order.round, "did not answer"), 0, 0)
+        site = delivery.reply.site
+        if site in waiting or site not in left:
+            continue
+        waiting[site] = delivery if site == left[-1] else replace(delivery, reply=put(delivery.reply))
+        del delivery  # or it would be held while those behind it are used
+        while left and left[-1] in waiting:
+            yield waiting.pop(left.pop())
+    for site in reversed(left):
+        silent = Delivery(Failure(site, round_index, "did not answer"), 0, 0)
+        yield waiting.pop(site, silent)
 
 
 def _finite(value: float | None) -> float | None:

@@ -12,7 +12,7 @@ and orders travel in full.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +52,7 @@ class SmallUpdates:
         training = experiment.training
         return cls(FORMS[training.updates], training.top_k, experiment.seed) if training.updates in FORMS else None
 
-    def packed(self, update: Update, base: State, unsent: State) -> SmallUpdate:
+    def packed(self, update: Update, base: Mapping[str, Tensor], unsent: State) -> SmallUpdate:
         """A site's update as it travels.
 
         Args:
@@ -81,7 +81,7 @@ class SmallUpdates:
         Raises:
             UserError: what is wrong with it, by the tensor's name. Whether the result is finite is not looked at.
         """
-        parts = opened(small.tensors, base)
+        parts = opened(dict(small.tensors), base)
         names = [kind for kind in PARTS if kind != "places" or self.share < 1]
         wanted = {f"{kind}.{name}" for kind in names for name in base}
         if extra := parts.keys() - wanted:

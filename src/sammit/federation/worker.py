@@ -163,12 +163,12 @@ class Worker:
         work = self._work(order, private)
         outcome = self.method.join(work)
         private = self._private(outcome, self.method.split(work)[1])
-        sent = self.method.aggregator.fill(order.tensors, self.backbone.start)
+        sent = dict(self.method.aggregator.fill(order.tensors, self.backbone.start))
         return self._personal(private, sent), outcome.metrics
 
     def _work(self, order: Order, private: State) -> Work:
         """The model in this site's state, and what the method needs around it."""
-        sent = self.method.aggregator.fill(order.tensors, self.backbone.start)
+        sent = dict(self.method.aggregator.fill(order.tensors, self.backbone.start))
         order = replace(order, tensors=self.method.aggregator.without_held(sent))
         self._load(sent, self._personal(private, sent))
         self.backbone.model.train()

@@ -134,7 +134,7 @@ class Method(base.Method):
         """The cores that came replace those that were; a silent site's stays."""
         samples, cores = _samples(server), _cores(server)
         for update in updates:
-            cores[list(samples).index(update.site)] = update.tensors
+            cores[list(samples).index(update.site)] = dict(update.tensors)
         mean = WeightedMean()
         memory = dict(server.memory)
         for place, count in enumerate(samples.values()):

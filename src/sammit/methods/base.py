@@ -262,7 +262,7 @@ class Method:
         shared, metrics = self.aggregator.merge(server.shared, self.weigh(server, updates))
         return Server(shared, server.memory, metrics)
 
-    def weigh(self, server: Server, updates: Iterable[Update]) -> Iterable[tuple[State, float]]:
+    def weigh(self, server: Server, updates: Iterable[Update]) -> Iterable[tuple[Mapping[str, Tensor], float]]:
         """Each site's tensors with its weight in the mean, as they arrive; `weight` says it of each by default."""
         return ((update.tensors, self.weight(server, update)) for update in updates)
 

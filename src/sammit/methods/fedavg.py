@@ -8,13 +8,15 @@ are recipes on it. `weights = "fedfms"` rounds p_k as FedFMS's code does: two de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from sammit.methods import base
 from sammit.methods.base import Server
-from sammit.vocabulary import State, Update
+from sammit.vocabulary import Update
 
 PAPER = "McMahan et al. 2017 (1602.05629); FedFMS 2024 (2403.05408) for FedSAM and FedMSA"
 TRAVELS = "every trained tensor"
@@ -41,7 +43,7 @@ class Method(base.Method):
         """Rounded weights take every site's number of samples first."""
         return self.options.weights == "fedfms"
 
-    def weigh(self, server: Server, updates: Iterable[Update]) -> Iterable[tuple[State, float]]:
+    def weigh(self, server: Server, updates: Iterable[Update]) -> Iterable[tuple[Mapping[str, Tensor], float]]:
         """By samples as they arrive; FedFMS's weights need every site's number of samples first."""
         if self.options.weights == "samples":
             return super().weigh(server, updates)

@@ -199,6 +199,6 @@ class Contest:
         return Trainer(net, names, training, work.order.round, work.steps, without_prefix("moments", work.private))
 
 
-def encoder_of(state: State) -> State:
+def encoder_of(state: Mapping[str, Tensor]) -> State:
     """The encoder's tensors of a state, by whole name."""
-    return {name: tensor for name, tensor in state.items() if name.startswith(f"{ENCODER}.")}
+    return {name: state[name] for name in state if name.startswith(f"{ENCODER}.")}

@@ -35,12 +35,12 @@ def put(model: nn.Module, state: State) -> None:
         own[name].copy_(tensor)
 
 
-def with_prefix(prefix: str, state: State) -> State:
+def with_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
     """{"x": t} -> {"PREFIX.x": t}."""
     return {f"{prefix}.{name}": tensor for name, tensor in state.items()}
 
 
-def without_prefix(prefix: str, state: State) -> State:
+def without_prefix(prefix: str, state: Mapping[str, Tensor]) -> State:
     """The tensors under "PREFIX.", the prefix taken off."""
     start = f"{prefix}."
     return {name.removeprefix(start): tensor for name, tensor in state.items() if name.startswith(start)}
@@ -141,7 +141,7 @@ def set_weight(model: nn.Module, component: str, weight: float) -> None:
             module.weight = weight
 
 
-def difference(first: State, second: State) -> State:
+def difference(first: Mapping[str, Tensor], second: State) -> State:
     """first - second, name by name; names are those of `first`."""
     return {name: tensor - second[name] for name, tensor in first.items()}
 

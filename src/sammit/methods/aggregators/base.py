@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.methods.aggregators.factors import Products, is_factor, product
@@ -88,13 +90,15 @@ class Aggregator:
         """What of the shared tensors one site is sent, and sends back; all by default."""
         return tensors
 
-    def fill(self, tensors: State, like: State) -> State:
+    def fill(self, tensors: Mapping[str, Tensor], like: State) -> Mapping[str, Tensor]:
         """What `cut` left, in the model's shapes again; `like` has a tensor of the right shape for every name."""
         return tensors
 
     # At the server
 
-    def merge(self, shared: State, updates: Iterable[tuple[State, float]]) -> tuple[State, Mapping[str, float]]:
+    def merge(
+        self, shared: State, updates: Iterable[tuple[Mapping[str, Tensor], float]]
+    ) -> tuple[State, Mapping[str, float]]:
         """The next shared tensors from (tensors, weight) of each site, and numbers for the round's log.
 
         Args:

@@ -83,8 +83,10 @@ class Aggregator(base.Aggregator):
         rank = self.options.ranks.get(site)
         return tensors if rank is None else {name: _first(name, tensor, rank) for name, tensor in tensors.items()}
 
-    def fill(self, tensors: State, like: State) -> State:
-        """Zeros in place of what was cut."""
+    def fill(self, tensors: Mapping[str, Tensor], like: State) -> Mapping[str, Tensor]:
+        """Zeros in place of what was cut; the same object where no site has a rank of its own."""
+        if not self.options.ranks:
+            return tensors
         return {name: _padded(tensor, like[name]) for name, tensor in tensors.items()}
 
     def merged(self, shared: State, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
