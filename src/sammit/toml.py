@@ -59,7 +59,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise UserError(f"{where}: must be {_WORDS.get(hint, hint.__name__)}, not {value!r}")
+        raise UserError(f"{where}: must be {_WORDS.get(hint) or hint.__name__}, not {value!r}")
     return value
 
 

@@ -21,7 +21,6 @@ from sammit.errors import UserError
 from sammit.federation.estimate import estimate
 from sammit.federation.prefix import PrefixCache, PrefixedSite, prefix_cache
 from sammit.federation.prepare import prepare
-from sammit.federation.worker import Backbone
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.state import select, take
 from sammit.models.build import build_model, set_trainable
@@ -134,7 +133,8 @@ def late(name: str) -> Bench:
     inside = {adapter: {"blocks": "last:1"} for adapter in adapters if not adapter.startswith("decoder_")}
     b = bench(name, None, SGD, options=inside)
     randomise(b.model, 0.02)
-    b.backbone = Backbone.of(b.model, b.method.trained_names(set_trainable(b.model, "last:1")))
+    live = b.method.trained_names(set_trainable(b.model, "last:1"))
+    b.backbone = replace(b.backbone, live=live, start=take(b.model, live))
     return b
 
 
@@ -234,6 +234,7 @@ def test_a_resumed_run_is_the_same_whatever_is_left_of_the_cache(tmp_path: Path,
             r"^training\.prefix_cache: [0-9]+ tiles need .* more than 0\.0 MB; raise",
         ),
         ({"data": {"views": 0}}, r"^data\.views: must be 1 or more for training\.prefix_cache"),
+        ({"training": {"prefix_cache": True}}, r"^training\.prefix_cache: must be a whole number or text in quotes"),
         ({"training": {"prefix_cache": "much"}}, r"^training\.prefix_cache: must be 0 or a size such as '500MB'"),
         ({"model": {"lora": {}}}, r"layers\.0\.adapters\.lora\..* is in the way"),
         ({"model": {"train": "all"}}, r"pos_embed' is in the way"),

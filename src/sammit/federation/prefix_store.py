@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import blake2b
@@ -40,7 +41,8 @@ class PrefixStore:
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
-        self._room = 0
+        self._oldest: deque[tuple[int, int, Path]] = deque()
+        self._size, self._unseen = 0, limit  # bytes in the folder, and written since it was looked at
         self._warned = False
 
     def get(self, name: str, shape: Sequence[int]) -> Tensor | None:
@@ -72,31 +74,44 @@ class PrefixStore:
             self._warned = True
 
     def _make_room(self, wanted: int) -> None:
-        """Count `wanted` bytes as written; the longest unused files go where they would not fit."""
-        if self._room < wanted:
-            files = sorted(_files(self.folder))
-            size = sum(length for _, length, _ in files)
-            if size + wanted > self.limit:
-                for _, length, path in files:
-                    path.unlink(missing_ok=True)
-                    size -= length
-                    if size + max(wanted, self.limit // SLACK) <= self.limit:
-                        break
-            self._room = max(wanted, min(self.limit - size, self.limit // SLACK))
-        self._room -= wanted
+        """Count `wanted` bytes as written, and take as many files away as must go.
+
+        Raises:
+            UserError: those that are there cannot be taken away.
+        """
+        if self._unseen + wanted > self.limit // SLACK:
+            self._look()
+        for _ in range(2):
+            self._drop_oldest(self.limit - wanted)
+            if self._size + wanted <= self.limit:
+                break
+            self._look()
+        else:
+            raise UserError(f"{self.folder}: is full, and its files cannot be removed; remove them")
+        self._size += wanted
+        self._unseen += wanted
+
+    def _drop_oldest(self, target: int) -> None:
+        """Take files away, the longest unused first, until `target` bytes are left or each has had its turn."""
+        while self._size > target and self._oldest:
+            used, length, path = self._oldest.popleft()
+            with suppress(OSError):
+                if path.stat().st_mtime_ns == used:  # else it was used since, and has its turn after the next look
+                    path.unlink()
+                    self._size -= length
+
+    def _look(self) -> None:
+        """See what lies in the folder, the longest unused first."""
+        found = []
+        for path in self.folder.rglob("*.f16"):
+            with suppress(OSError):  # another process has taken it away meanwhile
+                facts = path.stat()
+                found.append((facts.st_mtime_ns, facts.st_size, path))
+        self._oldest = deque(sorted(found))
+        self._size, self._unseen = sum(length for _, length, _ in found), 0
 
     def _path(self, name: str) -> Path:
         return self.folder / name[:2] / f"{name}.f16"
-
-
-def _files(folder: Path) -> list[tuple[int, int, Path]]:
-    """When each file was last used, its bytes and its path; what another process takes away meanwhile is left out."""
-    found = []
-    for path in folder.rglob("*.f16"):
-        with suppress(OSError):
-            facts = path.stat()
-            found.append((facts.st_mtime_ns, facts.st_size, path))
-    return found
 
 
 def _digest(name: str, data: bytes | memoryview) -> bytes:
