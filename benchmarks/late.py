@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.measure import machine, show
 
 
-def reference_of(model: Any, size: int) -> Any:
+def reference_of(model: Any, name: str, size: int) -> Any:
     """The same model around transformers' own encoder: its weights copied, adapters shared, by hooks."""
     import torch
     from torch import nn
@@ -29,7 +29,7 @@ def reference_of(model: Any, size: int) -> Any:
 
     from sammit.models import build
 
-    settings = build._transformers_config(build.SIZES["sam-vit-b"], size, 1).vision_config
+    settings = build._transformers_config(build.SIZES[name], size, 1).vision_config
     settings._attn_implementation = "eager"
 
     class Whole(nn.Module):
@@ -70,17 +70,17 @@ def measured(args: argparse.Namespace, folder: str) -> dict[str, Any]:
     from sammit.federation.prefix import PrefixCache
     from sammit.learning.loop import Trainer
     from sammit.learning.losses import segmentation_loss
-    from sammit.models.build import build_model, set_trainable
+    from sammit.models.build import SIZES, build_model, set_trainable
     from sammit.vocabulary import Batch
 
     late = {"blocks": f"last:{args.blocks}"}
-    config = ModelConfig(
-        "sam-vit-b", "random", ("lora", "mixture"), output_stride=4, options={"lora": late, "mixture": late}
-    )
+    options, stride = {"lora": late, "mixture": late}, SIZES[args.model].patch // 4
+    config = ModelConfig(args.model, "random", ("lora", "mixture"), output_stride=stride, options=options)
     model = build_model(config, args.size, 1, 0).to(args.device)
     names = set_trainable(model, "adapters")
-    whole = reference_of(model, args.size)
-    trained = {id(dict(model.named_parameters())[name]) for name in names}
+    whole = reference_of(model, args.model, args.size)
+    own = dict(model.named_parameters())
+    trained = {id(own[name]) for name in names}
     names_whole = [name for name, parameter in whole.named_parameters() if id(parameter) in trained]
     assert len(names_whole) == len(names)
 
@@ -123,6 +123,7 @@ def now(device: str) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="sam-vit-b", help="sam-tiny tries the script in seconds")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--blocks", type=int, default=2, help="how many of the last blocks train")
     parser.add_argument("--batch", type=int, default=1)
@@ -136,6 +137,7 @@ def main() -> None:
     show(
         {
             "name": "late",
+            "model": args.model,
             "pixels": args.size,
             "blocks": args.blocks,
             "batch": args.batch,
