@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def test_activations_beyond_half_precision_are_refused(tmp_path: Path) -> None:
     network = model()
     with torch.no_grad():
         network.vision_encoder.layers[0].mlp.lin2.bias += 1e5
-    with pytest.raises(UserError, match=r"too large for half precision.* set training\.prefix_cache = 0"):
+    with pytest.raises(UserError, match=r"exceed half precision; set training\.prefix_cache = 0"):
         cache_of(tmp_path, network).with_prefix(picture(1, 0))
     assert files(tmp_path) == []
 
@@ -180,7 +181,7 @@ def recipe(sites: Path, folder: Path, method: str = "pfedsam", **tables: dict[st
     return tiny.experiment(sites, method, **table)
 
 
-def test_a_run_uses_it_and_says_so(tmp_path: Path, sites: Path) -> None:
+def test_a_run_uses_it_and_says_so(tmp_path: Path, sites: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Cached and uncached runs agree; the size announced is an upper bound of what lies there."""
     with_it = recipe(sites, tmp_path / "cache", "fedavg")
     prepared = prepare(with_it)
@@ -189,7 +190,9 @@ def test_a_run_uses_it_and_says_so(tmp_path: Path, sites: Path) -> None:
     images = sum(site.samples("train") for site in prepared.trainers)
     assert said.startswith(f"3 of 4 blocks computed once for {2 * images} tiles (2 of each image): ")
     assert files(tmp_path) == []
-    one, two = tiny.run(with_it, tmp_path / "one"), tmp_path / "two"
+    with caplog.at_level(logging.INFO, "sammit"):
+        one, two = tiny.run(with_it, tmp_path / "one"), tmp_path / "two"
+    assert f"prefix cache: {said}" in caplog.text
     kept = files(tmp_path / "cache" / "prefix")
     assert 0 < len(kept) <= prepared.prefix.tiles
     assert sum(path.stat().st_size for path in kept) <= prepared.prefix.needed < 10**6

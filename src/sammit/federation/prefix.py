@@ -104,7 +104,11 @@ class PrefixCache:
         )
 
     def with_prefix(self, batch: Batch) -> Batch:
-        """The batch with what the frozen blocks make of its images, in half precision on the CPU."""
+        """The batch with what the frozen blocks make of its images, in half precision on the CPU.
+
+        Raises:
+            UserError: half precision cannot hold it.
+        """
         return replace(batch, prefix=torch.stack([self._of(image) for image in batch.images]))
 
     def blank(self, batch: Batch) -> Batch:
@@ -129,7 +133,7 @@ class PrefixCache:
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.training.precision == "bf16"):
             tokens = self.model.prefix(image.unsqueeze(0).to(device))[0].half().cpu()
         if not torch.isfinite(tokens).all():
-            raise UserError(f"training.prefix_cache: activations are too large for half precision; train more, {OFF}")
+            raise UserError("training.prefix_cache: activations exceed half precision; set training.prefix_cache = 0")
         return tokens
 
     @cached_property
