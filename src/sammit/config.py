@@ -140,7 +140,8 @@ class TrainingConfig:
     dice_weight: float = 0.8
     bce_weight: float = 0.2
     pos_weight: float = 1.0  # weight of foreground pixels in the cross-entropy
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: of products and frozen weights; what trains and the loss: fp32
+    checkpointing: bool = False  # the encoder's blocks are computed again in the backward pass: less memory, more time
     device: str = "cpu"
     threads: int = 0  # 0: this machine's cores; the number is written to the run and kept on resume
     min_sites: int = 1  # a round with fewer answers stops the run

@@ -23,6 +23,7 @@ from sammit.learning.evaluate import Scorer
 from sammit.learning.inference import segment_slices
 from sammit.methods.state import put
 from sammit.models.build import build_model
+from sammit.models.precision import compute_in
 from sammit.models.weights import base_hash
 from sammit.runs import RunFolder, read_state
 from sammit.toml import build
@@ -81,6 +82,7 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
         put(model, read_state(own)[0])
     which = "personal" if personal else "global"
     method.use(model, "personal" if personal else "global")
+    compute_in(model, experiment.training.precision)
     model.to(experiment.training.device)
     data = build(DataConfig, reading["data"], "data")
     view = View(data.view, data.size, data.scale, data.overlap, data.longest, data.resampling)

@@ -15,7 +15,6 @@ from sammit.errors import UserError
 from sammit.federation.cross import not_asked
 from sammit.federation.guard import declaration_of
 from sammit.federation.prepare import Prepared, resolved
-from sammit.models.weights import base_hash
 from sammit.runs import RunFolder
 from sammit.vocabulary import Part
 
@@ -56,8 +55,7 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     notes = [*method.notes(), *method.aggregator.notes(), *not_asked(prepared.experiment, method)]
     if prepared.prefix:
         notes.append(prepared.prefix.note())
-    base = base_hash(prepared.backbone.model, fixed=method.fixes)
-    return {"data": data, "base_weights": base, "notes": notes}
+    return {"data": data, "base_weights": prepared.backbone.base, "notes": notes}
 
 
 def check_inputs(folder: RunFolder, prepared: Prepared) -> None:

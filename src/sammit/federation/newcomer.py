@@ -15,7 +15,6 @@ from sammit.federation.prepare import make_backbone, make_method, resolved
 from sammit.federation.worker import Backbone
 from sammit.learning.loop import steps_in_round
 from sammit.methods.base import Method
-from sammit.models.weights import base_hash
 from sammit.runs import RunFolder, read_state
 from sammit.vocabulary import State
 
@@ -77,7 +76,7 @@ def open_newcomer(path: Path, name: str, root: Path | None = None, settings: Seq
     torch.set_num_threads(training.threads)
     backbone = make_backbone(experiment, method, len(site.structures))
     shared, facts = read_state(path / "models" / "global.safetensors")
-    if base_hash(backbone.model, fixed=method.fixes) != facts["base"]:
+    if backbone.base != facts["base"]:
         raise UserError(f"{path}: was trained from other base weights than model.weights gives now; put those back")
     files = sorted((path / "models" / "sites").glob("*.safetensors"))
     experts = {file.stem: read_state(file)[0] for file in files}

@@ -22,7 +22,9 @@ from sammit.learning.inference import WholeCase
 from sammit.methods.axes import combine
 from sammit.methods.base import Method, Server
 from sammit.methods.state import select
-from sammit.models.build import build_model, set_trainable
+from sammit.models.build import build_model, set_checkpointing, set_trainable
+from sammit.models.precision import compute_in
+from sammit.models.weights import base_hash
 from sammit.toml import build
 from sammit.vocabulary import SiteData, State
 
@@ -142,8 +144,12 @@ def make_backbone(experiment: Experiment, method: Method, structures: int) -> Ba
         train = method.train_default if experiment.model.adapter else "all"
     live = method.trained_names(set_trainable(model, train))
     held = [name for name, _ in model.named_parameters() if method.aggregator.holds(name)]
+    base = base_hash(model, fixed=method.fixes)
+    compute_in(model, experiment.training.precision, {*live, *held})
+    if experiment.training.checkpointing:
+        set_checkpointing(model)
     model.to(experiment.training.device)
-    return Backbone.of(model, live, held)
+    return Backbone.of(model, live, held, base)
 
 
 def resolved(experiment: Experiment) -> Experiment:

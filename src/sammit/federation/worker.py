@@ -44,16 +44,18 @@ class Backbone:
         model: frozen base and live tensors.
         live: names that can get a gradient.
         start: copies of all tensors that change, as they were at first, common to all sites.
+        base: the hash of the base weights in fp32, whatever precision they are kept in.
     """
 
     model: nn.Module
     live: tuple[str, ...]
     start: State
+    base: str = ""
 
     @classmethod
-    def of(cls, model: nn.Module, live: Sequence[str], held: Sequence[str] = ()) -> Backbone:
+    def of(cls, model: nn.Module, live: Sequence[str], held: Sequence[str] = (), base: str = "") -> Backbone:
         """A backbone around a freshly built model; `held` names are not trained, but the server may change them."""
-        return cls(model, tuple(live), take(model, [*live, *held]))
+        return cls(model, tuple(live), take(model, [*live, *held]), base)
 
 
 class Worker:

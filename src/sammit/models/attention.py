@@ -43,9 +43,11 @@ def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: i
     apart = qkv.device.type == "cpu"
     rows, columns = (_strips(side, window, apart) for side in qkv.shape[1:3])
     bands = []
-    for band, (_, row_side) in zip(qkv.split([length for length, _ in rows], 1), rows, strict=True):
+    for band, (_, row_side) in zip(torch.split(qkv, [length for length, _ in rows], 1), rows, strict=True):
         parts = []
-        for part, (_, column_side) in zip(band.split([length for length, _ in columns], 2), columns, strict=True):
+        for part, (_, column_side) in zip(
+            torch.split(band, [length for length, _ in columns], 2), columns, strict=True
+        ):
             queries = partition(filled(part, (row_side, column_side), filler), (row_side, column_side))
             mixed = _attend(queries, filled(queries, (window, window), filler), heads, tables)
             parts.append(unpartition(mixed, (part.shape[1], part.shape[2])))
@@ -105,7 +107,7 @@ def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) 
 
 def _by_head(qkv: Tensor, which: int, heads: int) -> Tensor:
     """(B, h, w, 3 D) -> (B, heads, h, w, d): queries, keys or values."""
-    return qkv.unflatten(-1, (3, heads, -1))[:, :, :, which].permute(0, 3, 1, 2, 4)
+    return qkv.reshape(*qkv.shape[:3], 3, heads, -1)[:, :, :, which].permute(0, 3, 1, 2, 4)
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:

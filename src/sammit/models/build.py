@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Network = PromptFreeSam | ResidualUNet | Nnunet
     """What is trained, sent and used: (B, 3, H, W) in [0, 1] -> (B, C, H / stride, W / stride) logits."""
 
-__all__ = ["MODELS", "SIZES", "Size", "build_model", "set_trainable", "size_named"]
+__all__ = ["MODELS", "SIZES", "Size", "build_model", "set_checkpointing", "set_trainable", "size_named"]
 
 
 def build_model(config: ModelConfig, image_size: int, structures: int, seed: int) -> Network:
@@ -128,6 +128,19 @@ def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
         num_multimask_outputs=max(4, structures) - 1,
     )
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+
+
+def set_checkpointing(model: nn.Module) -> None:
+    """Trade time for memory: the encoder's blocks are run again in the backward pass.
+
+    Raises:
+        UserError: the model has no such blocks.
+    """
+    from sammit.models.sam import PromptFreeSam
+
+    if not isinstance(model, PromptFreeSam):
+        raise UserError("training.checkpointing: this model has no encoder's blocks to run again; set it to false")
+    model.vision_encoder.checkpointing = True
 
 
 _ADAPTER = re.compile(r"(^|\.)adapters\.")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.utils.checkpoint import checkpoint
 
 from sammit.models.adapters.base import with_adapters
 from sammit.models.attention import attention, windowed_attention
@@ -64,6 +69,7 @@ class Encoder(nn.Module):
 
     Attributes:
         cut: how many of the first blocks belong to the prefix, which may be given instead of being computed.
+        checkpointing: keep what each block is given, not what it makes on its way; the backward pass runs it again.
     """
 
     def __init__(self, original: Any) -> None:
@@ -74,6 +80,7 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Block(layer) for layer in original.layers)
         self.neck = original.neck
         self.cut = 0
+        self.checkpointing = False
 
     @property
     def width(self) -> int:
@@ -93,18 +100,45 @@ class Encoder(nn.Module):
             prefix: what `prefix` gave for these pixels, in any precision; then only what follows it is run.
         """
         tokens = self.prefix(pixels) if prefix is None else prefix.to(pixels.dtype)
-        for layer in self.layers[self.cut :]:
-            tokens = layer(tokens)
-        return self.neck(tokens)  # type: ignore[no-any-return]
+        return self.neck(self._through(self.blocks[self.cut :], tokens))  # type: ignore[no-any-return]
 
     def prefix(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, H / patch, W / patch, D), the tokens that the block after the cut is given."""
         tokens: Tensor = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
         if self.pos_embed is not None:
             tokens = tokens + resized_grid(self.pos_embed, tokens.shape[1], tokens.shape[2])
-        for layer in self.layers[: self.cut]:
-            tokens = layer(tokens)
+        return self._through(self.blocks[: self.cut], tokens)
+
+    def _through(self, blocks: Iterable[Block], tokens: Tensor) -> Tensor:
+        """(B, h, w, D) -> (B, h, w, D), block after block."""
+        for block in blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False, context_fn=partial(_passes, block))
+            else:
+                tokens = block(tokens)
         return tokens
+
+
+def _passes(block: Block) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """What is around a block's first pass and around those that are run again."""
+    return nullcontext(), _NotesKept(block)
+
+
+class _NotesKept(AbstractContextManager[None]):
+    """Adapters note things in a pass (loads, balance, pooled channels); within, a pass leaves no note.
+
+    It would count twice, and hold on to all that was computed again.
+    """
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+
+    def __enter__(self) -> None:
+        self.notes = [(adapter, dict(vars(adapter))) for adapter in self.block.adapters.values()]
+
+    def __exit__(self, *_: object) -> None:
+        for adapter, before in self.notes:
+            vars(adapter).update(before)
 
 
 def resized_grid(positions: Tensor, height: int, width: int) -> Tensor:

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from sammit.geometry import resize
 from sammit.models.encoder import Encoder
+from sammit.models.precision import Computing
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 
 
-class PromptFreeSam(nn.Module):
+class PromptFreeSam(Computing):
     """The model that is trained, sent and used.
 
     Attributes:
@@ -76,11 +77,14 @@ class PromptFreeSam(nn.Module):
             prefix: what `prefix` gave for these images, if it is at hand; the logits are the same.
         """
         pixels = self._pixels(images)
-        return self._decode(self.vision_encoder(pixels, prefix), pixels)
+        with self.computing(images.device):
+            logits = self._decode(self.vision_encoder(pixels, prefix), pixels)
+        return logits.float() if self.in_bf16 else logits
 
     def prefix(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, H / patch, W / patch, D), the tokens after the encoder's first `cut` blocks."""
-        return self.vision_encoder.prefix(self._pixels(images))
+        with self.computing(images.device):
+            return self.vision_encoder.prefix(self._pixels(images))
 
     def _pixels(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the same as the encoder is given it."""
@@ -118,7 +122,8 @@ class PromptFreeSam(nn.Module):
         y = (torch.arange(height, device=device) + 0.5) / height
         x = (torch.arange(width, device=device) + 0.5) / width
         places = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
-        return self.positions(places).permute(2, 0, 1).unsqueeze(0)  # type: ignore[no-any-return]
+        with torch.autocast(device.type, enabled=False):  # a phase of many turns has no digit to lose
+            return self.positions(places).permute(2, 0, 1).unsqueeze(0)  # type: ignore[no-any-return]
 
 
 class Detail(nn.Module):

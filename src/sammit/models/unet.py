@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from sammit.models.precision import Computing
 
 if TYPE_CHECKING:
     from sammit.models.sizes import UNetSize
 
 
-class ResidualUNet(nn.Module):
+class ResidualUNet(Computing):
     """The network, as every other model is seen: an image in, one logit map for each structure out.
 
     Attributes:
@@ -41,5 +43,6 @@ class ResidualUNet(nn.Module):
         """(B, 3, H, W) in [0, 1], sides multiples of `patch` -> (B, C, H, W) logits."""
         if images.shape[-2] % self.patch or images.shape[-1] % self.patch:
             raise ValueError(f"sides {tuple(images.shape[-2:])} must be multiples of {self.patch}")
-        logits: Tensor = self.network(images)
-        return logits
+        with self.computing(images.device):
+            logits: Tensor = self.network(images)
+        return logits.float() if self.in_bf16 else logits
