@@ -13,8 +13,19 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from learning.conftest import Pointwise
+from sammit.config import ModelConfig
 from sammit.geometry import View, resize
-from sammit.learning.inference import TILES_AT_ONCE, _starts, segment, segment_slices, slice_logits, to_tensor
+from sammit.learning.inference import (
+    TILES_AT_ONCE,
+    _starts,
+    segment,
+    segment_slices,
+    slice_logits,
+    slices_at_once,
+    tiles_at_once,
+    to_tensor,
+)
+from sammit.models.build import build_model
 
 sides = st.integers(1, 70)
 overlaps = st.floats(0, 0.9)
@@ -98,12 +109,39 @@ def test_a_volume_is_its_slices(view: View, kind: Any) -> None:
         assert np.array_equal(segment(Pointwise(), volume[index : index + 1], view)[0], mask)
 
 
-def test_slices_are_made_one_at_a_time() -> None:
-    """A long volume never sits whole in memory: the model has seen one slice when the first mask is out."""
+@pytest.mark.parametrize("view", [View("whole", 16), View("tile", 16), View("tile", 8)])
+def test_a_long_volume_is_never_seen_whole(view: View) -> None:
+    """Slices are made as they are asked for, a bounded number of tiles at once."""
     model = Pointwise()
-    slices = segment_slices(model, picture(16, 16, depth=5), View("whole", 16))
+    slices = segment_slices(model, picture(16, 16, depth=100), view)
     next(slices)
     assert len(model.calls) == 1
+    assert 1 < model.calls[0][0] <= TILES_AT_ONCE
+    assert len(list(slices)) == 99
+    assert all(call[0] <= TILES_AT_ONCE for call in model.calls)
+
+
+def test_how_many_at_once_by_hand() -> None:
+    """As many pixels as 16 tiles of 256 have, and never more than 16 native slices of 512."""
+    assert [tiles_at_once(size) for size in (64, 256, 512, 1024, 2048)] == [16, 16, 4, 1, 1]
+    assert slices_at_once(512, 512, View("whole", 128)) == 16
+    assert slices_at_once(2048, 2048, View("whole", 128)) == 1
+    assert slices_at_once(512, 512, View("whole", 1024)) == 1
+    assert slices_at_once(200, 200, View("tile", 128, overlap=0.25)) == 4  # 2 x 2 tiles each
+    assert slices_at_once(100, 100, View("tile", 128)) == 16
+
+
+@pytest.mark.parametrize("view", [View("whole", 64), View("tile", 48)])
+def test_slices_seen_together_are_as_if_alone(view: View) -> None:
+    """With a network, whose sums a batch may round otherwise: logits agree, masks are the same."""
+    network = build_model(ModelConfig(weights="random"), view.size, 2, 0).eval()
+    volume = picture(60, 80, depth=6)
+    pieces = [to_tensor(piece) for piece in volume]
+    together, alone = slice_logits(network, torch.cat(pieces), view), [slice_logits(network, p, view) for p in pieces]
+    assert torch.allclose(together, torch.cat(alone), atol=1e-5)
+    apart = np.concatenate([segment(network, volume[i : i + 1], view) for i in range(len(volume))])
+    assert apart.any() and not apart.all()
+    assert np.array_equal(segment(network, volume, view), apart)
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
