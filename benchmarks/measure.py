@@ -23,6 +23,20 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}"
 
 
+def memory() -> dict[str, int]:
+    """Bytes of this process: resident, of these anonymous and mapped from files, and the peak since `reset_peak`."""
+    keys = {"VmRSS": "resident", "RssAnon": "anonymous", "RssFile": "files", "VmHWM": "peak"}
+    with open("/proc/self/status", encoding="utf-8") as file:  # noqa: PTH123
+        lines = [line.split() for line in file]
+    return {keys[name[:-1]]: int(rest[0]) * 1024 for name, *rest in lines if name[:-1] in keys}
+
+
+def reset_peak() -> None:
+    """Let the peak of `memory` start anew."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:  # noqa: PTH123
+        file.write("5")
+
+
 def apart(module: str, *arguments: str) -> dict[str, Any]:
     """The JSON that `python -m MODULE ARGUMENTS` prints last: a fresh process, so that its peak memory is its own."""
     command = [sys.executable, "-m", module, *arguments]

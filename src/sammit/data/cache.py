@@ -22,7 +22,8 @@ from sammit.errors import UserError
 from sammit.files import sha256_of_file, write_atomically
 
 VERSION = 2
-MEMORY = 1 << 30  # bytes of entries held open
+MEMORY = 1 << 28  # bytes of entries held open; to map one again is cheap
+OPEN = 1024  # entries held open; each is two maps, of which a process may have some 65,000
 
 
 def default_folder() -> Path:
@@ -59,7 +60,7 @@ class Cache:
 
     Attributes:
         folder: where entries lie on disk.
-        limit: bytes of entries held in memory or mapped; the longest unused go first.
+        limit: bytes of entries held in memory or mapped, whatever the number of sites; the longest unused go first.
     """
 
     def __init__(self, folder: str | Path = "", limit: int = MEMORY) -> None:
@@ -75,7 +76,7 @@ class Cache:
             return self._held[key]
         entry = self._held[key] = self._load(key) or self._store(key, make())
         self._size += entry.nbytes
-        while self._size > self.limit and len(self._held) > 1:
+        while (self._size > self.limit and len(self._held) > 1) or len(self._held) > OPEN:
             self._size -= self._held.popitem(last=False)[1].nbytes
         return entry
 

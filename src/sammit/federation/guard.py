@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from torch import Tensor
 
 from sammit.errors import UserError
-from sammit.methods.state import first_not_finite
+from sammit.methods.state import is_finite
 from sammit.vocabulary import Declared, Failure, Reply, State, Update
 
 
@@ -33,7 +33,7 @@ def refusal(
         return f"claims {reply.samples} samples"
     numbers = _error(lambda: check_reported(reply.metrics, reports))
     extras = _error(lambda: check_declared(reply.extras, tuple(declared), "an update"))
-    return numbers or _names(reply, template) or _shapes(reply, template) or extras or _finite(reply)
+    return numbers or _names(reply, template) or extras or _tensors(reply, template)
 
 
 def _names(update: Update, template: State) -> str:
@@ -43,12 +43,19 @@ def _names(update: Update, template: State) -> str:
     return f"did not send the shared tensor '{min(missing)}'" if missing else ""
 
 
-def _shapes(update: Update, template: State) -> str:
+def _tensors(update: Update, template: State) -> str:
+    """Shapes, types and NaN in one pass: the tensors may lie on disk."""
     for name, tensor in update.tensors.items():
         wanted = template[name]
         if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
             return f"sent '{name}' as {tensor.dtype} {tuple(tensor.shape)}, not {wanted.dtype} {tuple(wanted.shape)}"
-    return ""
+        if not is_finite(tensor):
+            return _not_finite(name)
+    return next((_not_finite(name) for name, extra in update.extras.items() if not is_finite(extra)), "")
+
+
+def _not_finite(name: str) -> str:
+    return f"sent NaN or infinity in '{name}'; a lower training.lr may help"
 
 
 def _error(check: Callable[[], None]) -> str:
@@ -57,11 +64,6 @@ def _error(check: Callable[[], None]) -> str:
     except UserError as error:
         return str(error)
     return ""
-
-
-def _finite(update: Update) -> str:
-    name = first_not_finite(update.tensors) or first_not_finite(update.extras)
-    return f"sent NaN or infinity in '{name}'; a lower training.lr may help" if name else ""
 
 
 def check_reported(metrics: Mapping[str, float], reports: Collection[str]) -> None:

@@ -128,4 +128,6 @@ def space_needed(prepared: Prepared) -> int:
     server = 4 * sum(tensor.nbytes for tensor in prepared.server.shared.values())
     unsent = prepared.experiment.training.updates != "fp32"
     site = 4 * (4 * counts["local"] * 3 + (kept * (kept > 1) + 4 * unsent) * counts["shared"]) + 3_000_000
-    return server + site * len(prepared.sites) + 4_000_000
+    shared = sum(tensor.nbytes for tensor in prepared.template.values())
+    waiting = shared * len(prepared.trainers) if prepared.method.all_at_once else 0
+    return server + waiting + site * len(prepared.sites) + 4_000_000

@@ -120,6 +120,7 @@ class Spill:
         return replace(reply, tensors=Stored(path, "tensors"), extras=Stored(path, "extras"))
 
     def drop(self, reply: Reply) -> None:
-        """Remove what `put` wrote of a reply that nobody needs any more."""
-        if isinstance(reply, Update | SmallUpdate) and isinstance(reply.tensors, Stored):
-            reply.tensors.path.unlink(missing_ok=True)
+        """Remove what `put` wrote of a reply that nobody needs any more; a file of an engine's own is the engine's."""
+        stored = reply.tensors if isinstance(reply, Update | SmallUpdate) else None
+        if isinstance(stored, Stored) and stored.path.parent == self.folder:
+            stored.path.unlink(missing_ok=True)

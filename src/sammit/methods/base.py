@@ -146,7 +146,7 @@ class Method:
     adapters: ClassVar[tuple[str, ...]] = ()  # those that the recipe must have in `model.adapter`
     pooled: ClassVar[bool] = False  # one pooled site takes the place of all
     unlabelled: ClassVar[bool] = False  # learns from images without labels: half of each batch, where there are any
-    all_at_once: ClassVar[bool] = False  # `aggregate` needs every update before it can begin
+    all_at_once: ClassVar[bool] = False  # `aggregate` looks at every update before it begins: they come on disk
     judged: ClassVar[tuple[Which, ...]] = ("global",)  # these four: see Judging; `judging` knows of both axes
     reported: ClassVar[Which] = "global"
     unseen: ClassVar[tuple[Judged, ...]] = ("global",)

@@ -119,10 +119,10 @@ def fingerprint(state: State) -> str:
 
 def first_not_finite(state: Mapping[str, Tensor]) -> str | None:
     """The name of a tensor that holds NaN or infinity, or None."""
-    return next((name for name, tensor in state.items() if not _is_finite(tensor)), None)
+    return next((name for name, tensor in state.items() if not is_finite(tensor)), None)
 
 
-def _is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Tensor) -> bool:
     """Whether every number is; one pass without a copy where the sum is, for NaN and infinity never leave a sum."""
     return not tensor.is_floating_point() or bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
