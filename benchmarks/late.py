@@ -71,6 +71,7 @@ def measured(args: argparse.Namespace, folder: str) -> dict[str, Any]:
     from sammit.learning.loop import Trainer
     from sammit.learning.losses import segmentation_loss
     from sammit.models.build import SIZES, build_model, set_trainable
+    from sammit.models.precision import compute_in
     from sammit.vocabulary import Batch
 
     late = {"blocks": f"last:{args.blocks}"}
@@ -79,6 +80,7 @@ def measured(args: argparse.Namespace, folder: str) -> dict[str, Any]:
     model = build_model(config, args.size, 1, 0).to(args.device)
     names = set_trainable(model, "adapters")
     whole = reference_of(model, args.model, args.size)
+    compute_in(model, args.precision, names)
     own = dict(model.named_parameters())
     trained = {id(own[name]) for name in names}
     names_whole = [name for name, parameter in whole.named_parameters() if id(parameter) in trained]
