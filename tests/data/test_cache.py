@@ -55,6 +55,16 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     assert len(cache._held) == 3 and cache._size == 3 * _entry().nbytes
 
 
+def test_so_is_the_number_of_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small images of many sites would reach the system's bound before memory does; what went is mapped again."""
+    monkeypatch.setattr("sammit.data.cache.OPEN", 4)
+    cache = Cache(tmp_path)
+    for index in range(9):
+        cache.get(f"key{index}", _entry)
+    assert list(cache._held) == ["key5", "key6", "key7", "key8"]
+    assert (cache.get("key0", _never).image == 1).all()
+
+
 def test_what_changes_makes_another_entry(make_site: Callable[..., Path], own_cache: Path) -> None:
     folder = make_site()
     first = open_sites(DataConfig(root=str(folder)), 0)[0]

@@ -95,8 +95,9 @@ PIECE = 1 << 15  # numbers: in float64 they stay in a core's own cache, and torc
 
 def _add_weighted(total: Tensor, tensor: Tensor, weight: float) -> None:
     """total += weight * tensor in float64, in place, a piece at a time: no second tensor of float64 is ever made."""
+    room = torch.empty(min(PIECE, total.numel()), dtype=torch.float64, device=total.device)
     for place, piece in zip(*(torch.split(t.detach().reshape(-1), PIECE) for t in (total, tensor)), strict=True):
-        place += piece.to(torch.float64, copy=True).mul_(weight)
+        place += room[: len(piece)].copy_(piece).mul_(weight)
 
 
 def mean_of(states: Iterable[State]) -> State:
