@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from sammit.config import Experiment
 from sammit.federation import in_process, local, memory
 from sammit.federation.guard import declaration_of
 from sammit.federation.prepare import Prepared
-from sammit.vocabulary import Declared, Failure, Judgement, Order, Reply, State, Update
+from sammit.federation.pressing import opened
+from sammit.vocabulary import Declared, Failure, Judgement, Order, Reply, SmallUpdate, State, Update
 
 WINDOW = 64  # bytes of a private tensor that are looked for: 16 numbers of four bytes
 
@@ -34,11 +35,14 @@ class Message:
 
     Attributes:
         said: what was encoded.
-        data: its bytes: eight for the header's length, the header in JSON, the tensors.
+        data: its bytes: eight for the header's length, the header in JSON, the tensors; of a small update as they are
+            before its lossless pass, under which nothing could be found.
+        sent: how many bytes went over the line.
     """
 
     said: Order | Reply
     data: bytes
+    sent: int
 
     @property
     def down(self) -> bool:
@@ -90,8 +94,9 @@ class Tap:
         encode, write, workers = in_process.encode, memory.write_state, local.make_workers
 
         def encoded(message: Any) -> bytes:
-            self.messages.append(Message(message, encode(message)))
-            return self.messages[-1].data
+            data = encode(message)
+            self.messages.append(Message(message, encode(self._unpressed(message)), len(data)))
+            return data
 
         def written(path: Path, state: State, facts: Mapping[str, Any]) -> None:
             kept = {name: tensor.clone() for name, tensor in state.items()}
@@ -108,6 +113,12 @@ class Tap:
             patch.setattr(local, "make_workers", made)
             tiny.run(what, out)
         return self
+
+    def _unpressed(self, message: Any) -> Any:
+        """A small update with its parts as tensors of their own; any other message as it is."""
+        if not isinstance(message, SmallUpdate):
+            return message
+        return replace(message, tensors=opened(message.tensors, self.known.template))
 
     @property
     def known(self) -> Prepared:
@@ -139,7 +150,9 @@ def _odd(prepared: Prepared, message: Message) -> Iterator[str]:
     shared = {f"tensors.{name}" for name in method.aggregator.cut(_shared(prepared), said.site)}
     held = {f"tensors.{name}" for name in prepared.backbone.start if method.aggregator.holds(name)}
     names = {name for name in entries if not name.startswith("extras.")}
-    if isinstance(said, Update):
+    if isinstance(said, SmallUpdate):
+        names = {re.sub(r"^tensors\.(numbers|scales|places)\.", "tensors.", name) for name in names}
+    if isinstance(said, Update | SmallUpdate):
         yield from (f"'{name}', sent or not sent against the rule" for name in names ^ shared)
         yield from (f"the number '{name}'" for name in meta["metrics"].keys() - method.reports.keys())
         yield from (f"no number, {value}" for value in meta["metrics"].values() if type(value) not in (int, float))
@@ -148,7 +161,9 @@ def _odd(prepared: Prepared, message: Message) -> Iterator[str]:
         yield from (f"scores of '{name}'" for name in meta["dice"].keys() - judged)
         yield from (f"no score, {value}" for value in meta["dice"].values() if type(value) is not float)
     yield from (f"'{name}'" for name in names - (shared | held if message.down else shared))
-    declared = method.extras_down if message.down else method.extras_up if isinstance(said, Update) else ()
+    declared = (
+        method.extras_down if message.down else method.extras_up if isinstance(said, Update | SmallUpdate) else ()
+    )
     extras = {name.removeprefix("extras.") for name in entries if name.startswith("extras.")}
     yield from (f"the extra '{name}'" for name in extras if declaration_of(name, declared) is None)
     ends = [entry["data_offsets"][1] for entry in entries.values()]

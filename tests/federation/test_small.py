@@ -5,6 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,14 @@ from federation.hand import HandMade, loop, start, template, update
 from federation.test_rounding import bound
 from sammit.config import Experiment, TrainingConfig
 from sammit.errors import UserError
+from sammit.federation.memory import PrivateMemory
 from sammit.federation.messages import decode, describe, encode
 from sammit.federation.pressing import opened, pressed
 from sammit.federation.rounding import FORMS
 from sammit.federation.small import SmallUpdates, left_unsent, received
+from sammit.federation.worker import Backbone, Worker
+from sammit.geometry import View
+from sammit.methods.base import Method
 from sammit.vocabulary import Done, Order, SmallUpdate, State, Update
 
 INT8 = SmallUpdates(FORMS["int8"], 1.0, 0)
@@ -243,6 +249,22 @@ def test_no_bytes_do_harm(data: st.DataObject) -> None:
         assert {name: t.shape for name, t in reply.tensors.items()} == {n: t.shape for n, t in template().items()}
     else:
         assert "\n" not in str(vars(reply)["reason"])
+
+
+def test_the_site_looks_at_what_the_server_will_make_of_it(tmp_path: Path) -> None:
+    """Numbers that are finite, but not once they were rounded: they do not leave, and nothing is kept of them."""
+    model = torch.nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[-0.95e38, 0.0]]))
+    site: Any = SimpleNamespace(name="aster")
+    experiment = Experiment(training=TrainingConfig(updates="bf16"))
+    backbone, memory = Backbone.of(model, ["weight"]), PrivateMemory(tmp_path)
+    worker = Worker(site, View("whole", 32), Method(), backbone, memory, experiment)
+    order = Order("train", "aster", 3, dict(backbone.start))
+    said = update(order, tensors={"weight": torch.tensor([[3.4e38, 3.4012e38]])})
+    worker._check(said)
+    with pytest.raises(UserError, match="NaN or infinity in 'weight'"):
+        worker._as_sent(said, order, {})
 
 
 # As a message

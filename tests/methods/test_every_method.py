@@ -17,9 +17,11 @@ from sammit import plugins
 from sammit.config import Experiment
 from sammit.federation.guard import check_declared, check_reported, refusal
 from sammit.federation.rounds import Delivery, in_site_order
+from sammit.federation.small import UNSENT, SmallUpdates, received
 from sammit.methods import base
 from sammit.methods.base import Server
-from sammit.methods.state import fingerprint, put, take, with_prefix
+from sammit.methods.state import fingerprint, put, take, with_prefix, without_prefix
+from sammit.runs import read_state
 from sammit.vocabulary import Order, State, Update
 
 SITES = ("a", "b", "c")
@@ -183,6 +185,45 @@ def test_a_round_can_be_repeated(name: str, tmp_path: Path) -> None:
     again = an_update(b, tmp_path / "again", server)
     assert equal(first.tensors, again.tensors) and equal(first.extras, again.extras)
     assert first.metrics == again.metrics
+
+
+@every_method
+def test_a_round_starts_from_what_was_sent_or_the_method_says_otherwise(name: str) -> None:
+    """Seen in a second round that takes no step to speak of, after a first that moved this site away from the mean."""
+    b = bench(name)
+    server = started(b, ("a",))
+    work = b.work(shared=server.shared, extras=b.method.orders(server, "a")[1])
+    outcome = b.method.train(work)
+    shared, personal = b.method.split(work)
+    update = Update("a", 0, noisy(shared), outcome.extras, 6, outcome.metrics)
+    tensors, extras = b.method.orders(b.method.aggregate(server, [update]), "a")
+    private = {**outcome.private, **with_prefix("personal", personal)}
+    still = replace(b.training, lr=1e-30)
+    work = b.work(None, 1, shared=tensors, extras=extras, private=private, training=still)
+    b.method.train(work)
+    moved = {n for n, tensor in b.method.split(work)[0].items() if not torch.allclose(tensor, tensors[n], atol=1e-6)}
+    own = {n for n in b.shared if not b.method.starts_as_sent(n)}
+    assert moved <= own and bool(moved) == bool(own)
+
+
+@every_method
+def test_small_updates_are_taken(name: str, tmp_path: Path) -> None:
+    """Eight bits a number: sound at the server; what rounding left out stays at the site, if it is to be sent later."""
+    b = bench(name, None, replace(TRAINING, local_steps=1, updates="int8"))
+    server, worker, order = started(b, ("a",)), b.worker(tmp_path), Order("train", "a", 0, {})
+    for index in range(2):
+        tensors, extras = b.method.orders(server, "a")
+        order = Order("train", "a", index, tensors, extras, str(index), index - 1, order.fingerprint)
+        small = SmallUpdates.of(Experiment(training=b.training))
+        update = received(worker.handle(order), order, b.start, small)
+        assert isinstance(update, Update)
+        assert refusal(update, index, b.start, b.method.extras_up, b.method.reports) == ""
+        unsent = without_prefix(UNSENT, read_state(tmp_path / "a" / "staged.safetensors")[0])
+        assert unsent.keys() == {n for n in b.shared if b.method.starts_as_sent(n)}
+        for n, left in unsent.items():
+            meant = update.tensors[n] + left - tensors[n]
+            assert left.abs().max() <= 1.01 / 127 * meant.abs().max() + 1e-6
+        server = b.method.aggregate(server, [update])
 
 
 def test_training_moves_what_it_may_and_nothing_else(trained: tuple[Bench, Server, Update]) -> None:

@@ -64,7 +64,7 @@ class SmallUpdates:
         for name, tensor in update.tensors.items():
             values = _wanted(name, tensor, unsent).sub_(base[name].double()).flatten()
             if self.share < 1:
-                places = largest(values, self._count(values.numel()))
+                places = largest(values, count_of(len(values), self.share))
                 parts[f"places.{name}"] = told(places, len(values))
                 values = values[places]
             draws = generator(self.seed, update.site, update.round, "update", name)
@@ -94,7 +94,7 @@ class SmallUpdates:
     def _restored(self, name: str, parts: State, start: Tensor) -> Tensor:
         """One tensor, of the order's shape and type."""
         numbers, scales = parts[f"numbers.{name}"], parts[f"scales.{name}"]
-        count = self._count(start.numel())
+        count = count_of(start.numel(), self.share)
         if numbers.dtype != self.form.dtype or numbers.shape != (count,):
             found = f"{numbers.dtype} {tuple(numbers.shape)}"
             raise UserError(f"sent the numbers of '{name}' as {found}, not {self.form.dtype} {(count,)}")
@@ -110,9 +110,6 @@ class SmallUpdates:
                 raise UserError(f"sent places of '{name}' that are outside of it, or not as many as numbers") from None
             values = torch.zeros(start.numel(), dtype=torch.float64).index_copy_(0, places, values)
         return values.reshape(start.shape).add_(start.double()).to(start.dtype)
-
-    def _count(self, total: int) -> int:
-        return count_of(total, self.share) if self.share < 1 else total
 
 
 def left_unsent(update: Update, arrived: Update, unsent: State, names: Iterable[str]) -> State:
