@@ -1,61 +1,81 @@
-"""One training step of ViT-B FedMSA, batch 1, random weights: seconds and peak memory.
+"""One FedMSA step of ViT-B, batch 1, random weights: seconds and peak memory, against transformers' eager encoder.
 
-    python -m benchmarks.step [--size 1024] [--json]
+    python -m benchmarks.step [--size 1024] [--repeat 3] [--device cpu] [--json]
 
-Peak memory is that of a process that builds the model and takes two steps; the time is the second step's.
+Each side is a process of its own that builds the model and takes a first step, which is not counted, and then some
+more; the time is their median, the memory the process's peak (of the GPU, what was allocated there at most). The sides
+differ in the encoder alone. `ours` is bf16 without checkpointing.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
-from time import perf_counter
+from statistics import median
 
-from benchmarks.measure import apart, machine, show
+from benchmarks.eager import SIDES, built, device_name, peak_bytes, waited
+from benchmarks.measure import apart, show
 
 
-def one(size: int) -> dict[str, float]:
-    """Two steps in this process."""
+def one(side: str, name: str, size: int, repeat: int, device: str) -> dict[str, float]:
+    """One side in this process."""
     import torch
 
-    from sammit.config import ModelConfig, TrainingConfig
+    from sammit.config import TrainingConfig
     from sammit.learning.loop import Trainer
     from sammit.learning.losses import segmentation_loss
-    from sammit.models.build import build_model, set_trainable
     from sammit.vocabulary import Batch
 
-    model = build_model(ModelConfig("sam-vit-b", "random", ("bottleneck",), output_stride=4), size, 1, 0)
-    names = set_trainable(model, "adapters")
-    truth = torch.rand(1, 1, size, size).round()
-    batch = Batch(torch.rand(1, 3, size, size), truth, torch.ones_like(truth))
-    trainer = Trainer(model, names, TrainingConfig(rounds=1, local_steps=2, batch_size=1), 0, 2)
-    times = []
-    for _ in range(2):
-        started = perf_counter()
+    model, names = built(side, name, size, device)
+    draw = torch.Generator().manual_seed(0)
+    truth = torch.rand(1, 1, size, size, generator=draw).round()
+    batch = Batch(torch.rand(1, 3, size, size, generator=draw), truth, torch.ones_like(truth))
+    precision, checkpointing = SIDES[side]
+    training = TrainingConfig(batch_size=1, precision=precision, checkpointing=checkpointing, device=device)
+    trainer = Trainer(model, names, training, 0, repeat + 1)
+    seconds = []
+    for _ in range(repeat + 1):
+        started = waited(device)
         trainer.step(batch, lambda b: segmentation_loss(model(b.images), b))
-        times.append(perf_counter() - started)
-    return {"seconds": times[-1], "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+        seconds.append(waited(device) - started)
+    return {"seconds": median(seconds[1:]), "peak_bytes": peak_bytes(device), "loss": trainer.mean_loss}
 
 
 def main() -> None:
-    """Measure in a fresh process and print."""
+    """Every side in a fresh process; ratios to the reference."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="sam-vit-b", help="sam-tiny tries the script in seconds")
     parser.add_argument("--size", type=int, default=1024)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inner", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inner:
-        print(json.dumps(one(args.size)))
+        print(json.dumps(one(args.inner, args.model, args.size, args.repeat, args.device)))
         return
-    found = apart("benchmarks.step", "--size", str(args.size), "--inner")
+    same = ("--model", args.model, "--size", str(args.size), "--repeat", str(args.repeat), "--device", args.device)
+    found = {side: apart("benchmarks.step", *same, "--inner", side) for side in SIDES}
+    reference = found["reference"]
+    sides = {
+        side: {
+            "seconds": round(one["seconds"], 4),
+            "times_faster": round(reference["seconds"] / one["seconds"], 2),
+            "peak_MiB": round(one["peak_bytes"] / 2**20),
+            "of_reference_peak": round(one["peak_bytes"] / reference["peak_bytes"], 3),
+            "mean_loss": round(one["loss"], 4),
+        }
+        for side, one in found.items()
+    }
     show(
         {
             "name": "step",
-            "pixels": args.size,
-            "seconds": round(found["seconds"], 2),
-            "peak_MiB": round(found["peak_bytes"] / 2**20),
-            "machine": machine(),
+            "ours": sides["bf16"]["seconds"],
+            "reference": sides["reference"]["seconds"],
+            "ratio": sides["bf16"]["times_faster"],
+            "unit": f"seconds a step at {args.size} px ({args.model}); the ratio is how many times faster",
+            "sides": sides,
+            "machine": device_name(args.device),
         },
         args.json,
     )
