@@ -57,5 +57,5 @@ def prefix_hash(model: PromptFreeSam) -> str:
         tensors |= {f"{index}.{name}": tensor for name, tensor in block.state_dict().items()}
     for name, tensor in tensors.items():
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
