@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from models.conftest import randomise
 from sammit.config import ModelConfig
@@ -67,6 +68,43 @@ def test_the_second_pass_leaves_no_notes(tiny: Make) -> None:
         block.adapters["condition"].pooled is one
         for block, one in zip(model.vision_encoder.blocks, pooled, strict=True)
     )
+
+
+def test_a_pass_is_run_again_as_it_was(tiny: Make) -> None:
+    """Methods look at one model with and without an adapter in one loss; gradients are those of both passes."""
+
+    def gradients(checkpointing: bool) -> list[Tensor]:
+        model = made(tiny, checkpointing)
+        picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        without, loud = (model(picture) for _ in switched(model))
+        (without * loud).mean().backward()
+        assert all(mixture.active and mixture.weight == 2.0 for mixture in mixtures(model))
+        return [p.grad for p in model.parameters() if p.grad is not None]
+
+    def switched(model: PromptFreeSam) -> Iterator[None]:
+        for active, weight in ((False, 1.0), (True, 2.0)):
+            for mixture in mixtures(model):
+                mixture.active, mixture.weight = active, weight
+            yield
+
+    first, second = gradients(False), gradients(True)
+    assert len(first) == len(second)
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_a_pass_with_other_tensors_is_run_again_with_them(tiny: Make) -> None:
+    """As methods call a model that is a mixture of two, with gradients to what it is mixed by."""
+
+    def gradient(checkpointing: bool) -> Tensor:
+        model = made(tiny, checkpointing)
+        share = torch.full((), 0.5, requires_grad=True)
+        mixed = {name: tensor.detach() * share for name, tensor in model.named_parameters() if "adapters" in name}
+        logits = functional_call(model, mixed, (torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)),))
+        logits.square().mean().backward()
+        assert share.grad is not None and share.grad != 0
+        return share.grad
+
+    assert torch.equal(gradient(True), gradient(False))
 
 
 def test_less_is_kept_for_the_backward_pass(tiny: Make) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
-from sammit.models.adapters.base import with_adapters
+from sammit.models.adapters.base import Adapter, with_adapters
 from sammit.models.attention import attention, windowed_attention
 
 
@@ -121,24 +121,34 @@ class Encoder(nn.Module):
 
 def _passes(block: Block) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     """What is around a block's first pass and around those that are run again."""
-    return nullcontext(), _NotesKept(block)
+    return nullcontext(), _Again(block)
 
 
-class _NotesKept(AbstractContextManager[None]):
-    """Adapters note things in a pass (loads, balance, pooled channels); within, a pass leaves no note.
+class _Again(AbstractContextManager[None]):
+    """Within, a block is as it was when this was made, and its adapters leave no trace of a pass.
 
-    It would count twice, and hold on to all that was computed again.
+    Between the passes of one loss, methods switch adapters and call the model with other tensors. And adapters note
+    things in a pass (loads, balance, pooled channels), which would count twice and hold on to what is computed again.
     """
 
     def __init__(self, block: Block) -> None:
-        self.block = block
+        self.then = [(module, _as_set(module)) for module in block.modules()]
 
     def __enter__(self) -> None:
-        self.notes = [(adapter, dict(vars(adapter))) for adapter in self.block.adapters.values()]
+        self.now = [(module, dict(vars(module))) for module, _ in self.then]
+        for module, then in self.then:
+            vars(module).update(then)
 
     def __exit__(self, *_: object) -> None:
-        for adapter, before in self.notes:
-            vars(adapter).update(before)
+        for module, now in self.now:
+            vars(module).clear()
+            vars(module).update(now)
+
+
+def _as_set(module: nn.Module) -> dict[str, Any]:
+    """What decides a pass of a module and may be set from outside: its tensors, and an adapter's switches."""
+    tensors: dict[str, Any] = {"_parameters": dict(module._parameters)}
+    return {**tensors, "active": module.active, "weight": module.weight} if isinstance(module, Adapter) else tensors
 
 
 def resized_grid(positions: Tensor, height: int, width: int) -> Tensor:
