@@ -92,7 +92,7 @@ def encoders(grid: Grid, **changes: object) -> tuple[Encoder, SamVisionEncoder]:
     ours = Encoder(original)
     for block in ours.blocks:
         block.adapters = adapters(ours.width)
-    randomise(ours, 0.05)
+    randomise(ours, 0.25 * ours.width**-0.5)  # as loud at any width: rounding grows with what is rounded
     for layer, block in zip(reference.layers, ours.blocks, strict=True):
         hook(layer, deepcopy(block.adapters))
     reference.load_state_dict(ours.state_dict())
