@@ -24,5 +24,7 @@ def test_an_adapter_is_a_whole_component(name: str, adapter: bool) -> None:
 
 
 def test_a_batch_moves_whole() -> None:
-    batch = Batch(torch.rand(1, 3, 2, 2), torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).to("meta")
+    parts = torch.rand(1, 3, 2, 2), torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    assert Batch(*parts).to("meta").prefix is None
+    batch = Batch(*parts, prefix=torch.rand(1, 1, 1, 4)).to("meta")
     assert {part.device.type for part in vars(batch).values()} == {"meta"}

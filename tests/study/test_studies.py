@@ -11,7 +11,7 @@ from sammit.methods.stages import first_steps
 from sammit.study.file import read_study
 from sammit.study.plan import make_plan
 
-STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
+STUDIES = [p for p in sorted((Path(__file__).parents[2] / "studies").glob("*.toml")) if not p.stem.endswith("-chosen")]
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -33,7 +33,7 @@ def test_the_costs_of_fedfms(tmp_path: Path) -> None:
 
 
 def test_rows_of_the_ablation_take_equal_steps() -> None:
-    """60 a site, the last local stage among them; a row without one trains for four rounds more."""
+    """40 a site, the last local stage among them; a row without one trains for four rounds more."""
     study = read_study(next(path for path in STUDIES if path.stem == "pfedsam-ablation"))
     for name in study.methods:
         experiment = study.example("nuclei", name)
@@ -42,5 +42,4 @@ def test_rows_of_the_ablation_take_equal_steps() -> None:
         if experiment.method.name == "pfedsam":
             local = training.local_steps - first_steps(training.local_steps, options.global_share)
             last = local * options.final_local_epochs
-        assert training.rounds * training.local_steps + last == 60, name
-        assert experiment.evaluation.every >= training.rounds
+        assert training.rounds * training.local_steps + last == 40, name
