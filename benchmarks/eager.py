@@ -70,6 +70,37 @@ def _beside_mlp(bottleneck: Any) -> Any:
     return lambda module, given, said: said + bottleneck.beside_mlp(given[0])
 
 
+def beside_reference(name: str, what: str, found: dict[str, Any], device: str) -> dict[str, Any]:
+    """A benchmark's figures from those of its sides: each with its ratios to the reference; `ours` is bf16.
+
+    Args:
+        name: the benchmark's.
+        what: is measured, in seconds.
+        found: side -> seconds, peak_bytes, and `check`, a number that shows that the sides did the same.
+        device: where.
+    """
+    reference = found["reference"]
+    sides = {
+        side: {
+            "seconds": round(one["seconds"], 4),
+            "times_faster": round(reference["seconds"] / one["seconds"], 2),
+            "peak_MiB": round(one["peak_bytes"] / 2**20),
+            "of_reference_peak": round(one["peak_bytes"] / reference["peak_bytes"], 3),
+            "check": round(one["check"], 4),
+        }
+        for side, one in found.items()
+    }
+    return {
+        "name": name,
+        "ours": sides["bf16"]["seconds"],
+        "reference": sides["reference"]["seconds"],
+        "ratio": sides["bf16"]["times_faster"],
+        "unit": f"seconds {what}; the ratio is how many times faster",
+        "sides": sides,
+        "machine": device_name(device),
+    }
+
+
 def peak_bytes(device: str) -> int:
     """Largest memory so far: of the device where it has its own, of this process otherwise."""
     import torch

@@ -35,12 +35,12 @@ def shares(batches: Iterable[Any], step: Any) -> list[float]:
 
 def measured(args: argparse.Namespace, folder: Path) -> dict[str, float]:
     """The waiting shares with an empty and with a full cache."""
-    from sammit.config import experiment_from
     from sammit.data.phantom import DEMO, write_sites
     from sammit.data.sites import open_sites
     from sammit.federation.prepare import prepare
     from sammit.learning.loop import Trainer
     from sammit.learning.losses import segmentation_loss
+    from sammit.recipe import experiment_from
 
     write_sites(folder / "sites", DEMO, 0)
     table = {

@@ -13,7 +13,7 @@ import argparse
 import json
 from statistics import median
 
-from benchmarks.eager import SIDES, built, device_name, peak_bytes, waited
+from benchmarks.eager import SIDES, beside_reference, built, peak_bytes, waited
 from benchmarks.measure import apart, show
 
 USED = [side for side, (_, checkpointing) in SIDES.items() if not checkpointing]
@@ -34,7 +34,7 @@ def one(side: str, name: str, size: int, slices: int, repeat: int, device: str) 
         masks = segment(model, volume, View("whole", size), device)
         seconds.append((waited(device) - started) / slices)
     share = float(masks.mean())
-    return {"seconds": median(seconds[1:]), "peak_bytes": peak_bytes(device), "foreground": share}
+    return {"seconds": median(seconds[1:]), "peak_bytes": peak_bytes(device), "check": share}
 
 
 def main() -> None:
@@ -53,28 +53,8 @@ def main() -> None:
         return
     same = ("--model", args.model, "--size", str(args.size), "--slices", str(args.slices), "--repeat", str(args.repeat))
     found = {side: apart("benchmarks.predict", *same, "--device", args.device, "--inner", side) for side in USED}
-    reference = found["reference"]
-    sides = {
-        side: {
-            "seconds": round(one["seconds"], 4),
-            "times_faster": round(reference["seconds"] / one["seconds"], 2),
-            "peak_MiB": round(one["peak_bytes"] / 2**20),
-            "foreground": round(one["foreground"], 4),
-        }
-        for side, one in found.items()
-    }
-    show(
-        {
-            "name": "predict",
-            "ours": sides["bf16"]["seconds"],
-            "reference": sides["reference"]["seconds"],
-            "ratio": sides["bf16"]["times_faster"],
-            "unit": f"seconds a slice at {args.size} px ({args.model}); the ratio is how many times faster",
-            "sides": sides,
-            "machine": device_name(args.device),
-        },
-        args.json,
-    )
+    what = f"a slice at {args.size} px ({args.model})"
+    show(beside_reference("predict", what, found, args.device), args.json)
 
 
 if __name__ == "__main__":

@@ -44,11 +44,11 @@ def name_of(index: int) -> str:
 
 def one(args: argparse.Namespace) -> dict[str, Any]:
     """A round of the first `args.sites` sites in this process."""
-    from sammit.config import experiment_from
     from sammit.federation.in_process import InProcess
     from sammit.federation.local import make_workers
     from sammit.federation.prepare import prepare
     from sammit.federation.rounds import Progress, Rounds
+    from sammit.recipe import experiment_from
     from sammit.runs import RunFolder
 
     cache = str(Path(args.root).with_name("cache"))

@@ -13,7 +13,7 @@ import argparse
 import json
 from statistics import median
 
-from benchmarks.eager import SIDES, built, device_name, peak_bytes, waited
+from benchmarks.eager import SIDES, beside_reference, built, peak_bytes, waited
 from benchmarks.measure import apart, show
 
 
@@ -38,7 +38,7 @@ def one(side: str, name: str, size: int, repeat: int, device: str) -> dict[str, 
         started = waited(device)
         trainer.step(batch, lambda b: segmentation_loss(model(b.images), b))
         seconds.append(waited(device) - started)
-    return {"seconds": median(seconds[1:]), "peak_bytes": peak_bytes(device), "loss": trainer.mean_loss}
+    return {"seconds": median(seconds[1:]), "peak_bytes": peak_bytes(device), "check": trainer.mean_loss}
 
 
 def main() -> None:
@@ -56,29 +56,8 @@ def main() -> None:
         return
     same = ("--model", args.model, "--size", str(args.size), "--repeat", str(args.repeat), "--device", args.device)
     found = {side: apart("benchmarks.step", *same, "--inner", side) for side in SIDES}
-    reference = found["reference"]
-    sides = {
-        side: {
-            "seconds": round(one["seconds"], 4),
-            "times_faster": round(reference["seconds"] / one["seconds"], 2),
-            "peak_MiB": round(one["peak_bytes"] / 2**20),
-            "of_reference_peak": round(one["peak_bytes"] / reference["peak_bytes"], 3),
-            "mean_loss": round(one["loss"], 4),
-        }
-        for side, one in found.items()
-    }
-    show(
-        {
-            "name": "step",
-            "ours": sides["bf16"]["seconds"],
-            "reference": sides["reference"]["seconds"],
-            "ratio": sides["bf16"]["times_faster"],
-            "unit": f"seconds a step at {args.size} px ({args.model}); the ratio is how many times faster",
-            "sides": sides,
-            "machine": device_name(args.device),
-        },
-        args.json,
-    )
+    what = f"a step at {args.size} px ({args.model})"
+    show(beside_reference("step", what, found, args.device), args.json)
 
 
 if __name__ == "__main__":

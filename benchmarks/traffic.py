@@ -22,11 +22,12 @@ FORMS = ("fp32", "fp16", "bf16", "int8")
 
 def sizes(recipe: Path) -> dict[str, int]:
     """Bytes of an update in each form, and of an order."""
-    from sammit.config import Experiment, load_experiment
+    from sammit.config import Experiment
     from sammit.federation.estimate import as_sent
     from sammit.federation.messages import encode
     from sammit.federation.prepare import make_backbone, make_method
     from sammit.methods.state import fingerprint, select
+    from sammit.recipe import load_experiment
     from sammit.vocabulary import Order, Update
 
     def within(experiment: Experiment, **training: object) -> Experiment:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sammit import plugins
-from sammit.config import Experiment, experiment_from
+from sammit.config import Experiment
 from sammit.data.phantom import DATASET_TOML, Look, draw_eye, write_png
 from sammit.federation import local
+from sammit.recipe import experiment_from
 
 LOOKS = {
     "aster": Look(4, 40, 0.42, (1.25, 0.85, 0.55), 0.30, 1, 0.05, 0.7, 1.00),

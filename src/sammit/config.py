@@ -1,4 +1,4 @@
-"""The experiment, as frozen dataclasses; every check of a value; `--set`.
+"""The experiment, as frozen dataclasses; every check of a value.
 
 It travels and is the same for all sites; what a site decides for itself is in `policy`. Each field's meaning stands
 beside it; what a recipe leaves out has the default written here.
@@ -7,13 +7,10 @@ beside it; what a recipe leaves out has the default written here.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sammit.errors import UserError, nearest
-from sammit.toml import build, read_toml
 
 Labels = Literal["full", "scribble", "point", "block", "box"]
 """What training may see of full masks."""
@@ -229,71 +226,3 @@ class Experiment:
 def _need(holds: bool, where: str, mend: str) -> None:
     if not holds:
         raise UserError(f"{where}: must be {mend}")
-
-
-def with_settings(table: dict[str, Any], settings: list[str]) -> dict[str, Any]:
-    """A copy of `table` with each "TABLE.KEY=VALUE" of `settings` put in; VALUE is TOML, or else plain text.
-
-    Keys of `[method]` other than its own fields are the method's options, and sub-tables of `[model]` an adapter's:
-    `method.shared=full` is `method.options.shared=full`, whichever of the two the recipe has.
-    """
-    result = _with_options(table)
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or not key.strip():
-            raise UserError(f"--set {setting}: must be TABLE.KEY=VALUE, such as training.rounds=3")
-        try:
-            value = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text
-        *tables, last = _in_options(key.strip().split("."))
-        place = result
-        for name in tables:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise UserError(f"--set {setting}: '{name}' is a value, not a table")
-        place[last] = value
-    return result
-
-
-def _deep_copy(table: dict[str, Any]) -> dict[str, Any]:
-    return {key: _deep_copy(value) if isinstance(value, dict) else value for key, value in table.items()}
-
-
-def experiment_from(table: dict[str, Any]) -> Experiment:
-    """An experiment from a recipe's tables.
-
-    In `[method]`, every key but `name` and `aggregator` is one of the method's options; in `[model]`, a sub-table is
-    an adapter's.
-    """
-    return build(Experiment, _with_options(table), "").check()
-
-
-def _with_options(table: dict[str, Any]) -> dict[str, Any]:
-    """A copy of a recipe's tables with the options of method and adapters where the dataclasses have them."""
-    result = _deep_copy(table)
-    for name, own in result.items():
-        if name not in ("method", "model") or not isinstance(own, dict) or not isinstance(own.get("options", {}), dict):
-            continue  # what is wrong of it, `build` says
-        moved = [key for key, value in own.items() if _is_option(name, key, isinstance(value, dict))]
-        options = {**own.pop("options", {}), **{key: own.pop(key) for key in moved}}
-        result[name] = {**own, "options": options}
-    return result
-
-
-def _in_options(path: list[str]) -> list[str]:
-    """method.KEY -> method.options.KEY, model.ADAPTER.KEY -> model.options.ADAPTER.KEY; all else as it is."""
-    option = len(path) > 1 and _is_option(path[0], path[1], len(path) > 2)
-    return [path[0], "options", *path[1:]] if option else path
-
-
-def _is_option(table: str, key: str, is_table: bool) -> bool:
-    """Whether a key of a recipe's table belongs into its `options`."""
-    return (table == "method" and key not in ("name", "aggregator", "options")) or (
-        table == "model" and is_table and key != "options"
-    )
-
-
-def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:
-    """The experiment that a recipe and `--set` overrides describe; raises UserError with the mend."""
-    return experiment_from(with_settings(read_toml(path), settings or []))

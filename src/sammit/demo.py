@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sammit.config import Experiment, experiment_from
+from sammit.config import Experiment
 from sammit.data.phantom import DEMO, write_sites
 from sammit.errors import UserError
 from sammit.federation.local import run
+from sammit.recipe import experiment_from
 
 COMMON: dict[str, Any] = {
     "data": {"view": "whole", "size": 64, "split": [0.2, 0.1, 0.7]},

@@ -12,9 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sammit.config import Experiment, experiment_from
+from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.files import is_draft, write_atomically
+from sammit.recipe import experiment_from
 from sammit.toml import read_toml, to_toml
 from sammit.vocabulary import State
 

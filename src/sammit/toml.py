@@ -85,7 +85,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def to_toml(config: Any) -> str:
-    """A dataclass as TOML; `experiment_from(tomllib.loads(...))` gives it back."""
+    """A dataclass as TOML; `recipe.experiment_from(tomllib.loads(...))` gives it back."""
     import tomli_w
 
     return tomli_w.dumps(_plain(asdict(config)))

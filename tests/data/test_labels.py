@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt, label
 
-from sammit.config import DataConfig, experiment_from
+from sammit.config import DataConfig
 from sammit.data import Site, open_sites, pooled
 from sammit.data.check import check
 from sammit.data.decode import Entry, Facts, layer, pack, present_in
 from sammit.data.labels import BLOCK, KINDS, MOST_POINTS, weakened
 from sammit.data.splits import labelled_patients
 from sammit.errors import UserError
+from sammit.recipe import experiment_from
 
 MakeSite = Callable[..., Path]
 JOINED = np.ones((3, 3), int)

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import tiny
-from sammit.config import Experiment, experiment_from
+from sammit.config import Experiment
+from sammit.recipe import experiment_from
 
 rename = Path.replace
 

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 import tiny
-from sammit.config import Experiment, load_experiment
+from sammit.config import Experiment
 from sammit.data.sampling import passes
 from sammit.federation.prepare import prepare
 from sammit.learning import fedfms
 from sammit.learning.loop import Trainer
 from sammit.methods.fedavg import rounded_percents
 from sammit.models.build import build_model, set_trainable
+from sammit.recipe import load_experiment
 from sammit.runs import read_state
 
 RECIPES = Path(__file__).parents[2] / "recipes"

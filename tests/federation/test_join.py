@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import tiny
-from sammit.config import Experiment, experiment_from
+from sammit.config import Experiment
 from sammit.data.phantom import Look, draw_eye, write_png
 from sammit.errors import UserError
 from sammit.federation.join import Start, in_turn, join
@@ -26,6 +26,7 @@ from sammit.methods import base
 from sammit.methods.base import Work
 from sammit.methods.state import put
 from sammit.predict import load_predictor
+from sammit.recipe import experiment_from
 from sammit.reporting.cases import OVERLAP
 from sammit.reporting.columns import open_table
 from sammit.reporting.joining import Joined

@@ -11,10 +11,10 @@ import pytest
 import tiny
 from federation.tap import Tap, carried, named, undeclared
 from federation.test_resume import differences
-from sammit.config import experiment_from
 from sammit.federation.estimate import message_bytes
 from sammit.federation.prepare import prepare
 from sammit.federation.small import UNSENT
+from sammit.recipe import experiment_from
 from sammit.runs import read_state
 from sammit.vocabulary import SmallUpdate
 

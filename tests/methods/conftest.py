@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import tiny
 from sammit import plugins
@@ -95,6 +95,14 @@ class Bench:
         site, training = site or Pictures(), given.get("training", self.training)
         order = Order("train", site.name, round_index, shared, given.get("extras", {}))
         return Work(order, self.model, self.backbone.live, site, private, training, 0)
+
+    @torch.no_grad()
+    def logits(self, state: State, which: Any, images: Tensor) -> Tensor:
+        """What the model says with `state` put in, run as `which` of the method's models."""
+        put(self.model, state)
+        self.method.use(self.model, which)
+        result: Tensor = self.model(images)
+        return result
 
     def worker(self, folder: Path, site: Pictures | None = None) -> Worker:
         """A hospital's side with its private state in `folder`."""

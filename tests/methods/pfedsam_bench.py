@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from methods.conftest import Bench, Pictures, bench, noisy, picture
 from sammit.methods.base import Outcome
-from sammit.methods.state import put, take, with_prefix
+from sammit.methods.state import take, with_prefix
 from sammit.randomness import key_to_seed
 from sammit.vocabulary import State
 
@@ -37,11 +34,3 @@ def after(
 def first_batch(stage: str, round_index: int = LATE) -> Any:
     """What site "a" sees first in a stage."""
     return picture(2, key_to_seed(0, "a", round_index, stage, 0))
-
-
-@torch.no_grad()
-def logits(b: Bench, state: State, which: Any, images: Tensor) -> Tensor:
-    put(b.model, state)
-    b.method.use(b.model, which)
-    result: Tensor = b.model(images)
-    return result

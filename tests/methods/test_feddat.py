@@ -12,9 +12,9 @@ from torch import Tensor
 from methods.conftest import Bench, Pictures, bench, equal, noisy, picture
 from sammit.errors import UserError
 from sammit.learning.losses import distillation_loss
-from sammit.methods.base import Outcome, Which
+from sammit.methods.base import Outcome
 from sammit.methods.feddat import Method, Options
-from sammit.methods.state import has_component, put, select, take, with_prefix
+from sammit.methods.state import has_component, select, take, with_prefix
 from sammit.randomness import key_to_seed
 from sammit.vocabulary import Batch, State
 
@@ -33,14 +33,6 @@ def after(b: Bench, **training: Any) -> tuple[State, State, Outcome]:
     return *b.method.split(work), outcome
 
 
-@torch.no_grad()
-def logits(b: Bench, state: State, which: Which, images: Tensor) -> Tensor:
-    put(b.model, state)
-    b.method.use(b.model, which)
-    result: Tensor = b.model(images)
-    return result
-
-
 def halves(b: Bench, student: Tensor, teacher: Tensor, batch: Batch, temperature: float) -> float:
     """(L + KL) / 2."""
     distance = distillation_loss(student, teacher, batch.valid, temperature)
@@ -55,7 +47,7 @@ def test_the_private_adapters_alone_stay() -> None:
 
 def test_at_round_0_both_models_are_the_same() -> None:
     b, images = feddat(), picture(2, 0).images
-    assert torch.equal(logits(b, {}, "personal", images), logits(b, {}, "global", images))
+    assert torch.equal(b.logits({}, "personal", images), b.logits({}, "global", images))
 
 
 def test_the_personal_model_is_the_weighted_sum() -> None:
@@ -63,11 +55,11 @@ def test_the_personal_model_is_the_weighted_sum() -> None:
     b, images = feddat(), picture(2, 0).images
     shared = noisy(b.start)
     same = {n.replace(".bottleneck.", ".own_bottleneck."): t for n, t in shared.items() if ".bottleneck." in n}
-    plain = logits(b, {**shared, **same}, "global", images)
-    assert torch.allclose(logits(b, {**shared, **same}, "personal", images), plain, atol=1e-5)
+    plain = b.logits({**shared, **same}, "global", images)
+    assert torch.allclose(b.logits({**shared, **same}, "personal", images), plain, atol=1e-5)
     whole = feddat(own_weight=1.0)
     others = {n: 2 * t if ".bottleneck." in n else t for n, t in shared.items()}
-    assert torch.allclose(logits(whole, {**others, **same}, "personal", images), plain, atol=1e-5)
+    assert torch.allclose(whole.logits({**others, **same}, "personal", images), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [3.0, 1.0])
@@ -77,14 +69,14 @@ def test_one_batch_by_hand(temperature: float) -> None:
     received, own = noisy(b.start), noisy(take(b.model, b.personal), 1)
     trained, personal, outcome = after(b, **PAIR)
     batch = picture(2, key_to_seed(0, "a", 0, "train", 0))
-    global_logits = logits(b, received | own, "global", batch.images)
-    first = halves(b, global_logits, logits(b, received | own, "personal", batch.images), batch, temperature)
+    global_logits = b.logits(received | own, "global", batch.images)
+    first = halves(b, global_logits, b.logits(received | own, "personal", batch.images), batch, temperature)
     frozen = select(received, lambda name: has_component(name, "bottleneck"))
-    combined = logits(b, trained | frozen | own, "personal", batch.images)  # the decoder has moved, A_2 has not
+    combined = b.logits(trained | frozen | own, "personal", batch.images)  # the decoder has moved, A_2 has not
     second = halves(b, combined, global_logits, batch, temperature)
     assert outcome.metrics["loss"] == pytest.approx((first + second) / 2, rel=1e-5)
     assert not equal(trained, received) and not equal(personal, own)
-    moved = logits(b, trained | own, "personal", batch.images)
+    moved = b.logits(trained | own, "personal", batch.images)
     assert not torch.allclose(moved, combined, atol=1e-5), "A_2 that moved would be another model"
 
 

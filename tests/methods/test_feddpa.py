@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from methods.conftest import Bench, Pictures, bench, equal, noisy, picture
 from sammit.config import Experiment, ModelConfig
 from sammit.errors import UserError
 from sammit.learning.loop import fit
-from sammit.methods.base import Which
 from sammit.methods.feddpa import Method, Options
 from sammit.methods.state import has_component, put, select, set_active, take, with_prefix
 from sammit.models.adapters.base import with_adapters
@@ -23,14 +21,6 @@ from sammit.vocabulary import Order, State, Update
 
 def feddpa(**options: Any) -> Bench:
     return bench("feddpa", options, adapter=("lora", "own_lora"))
-
-
-@torch.no_grad()
-def logits(b: Bench, state: State, which: Which) -> Tensor:
-    put(b.model, state)
-    b.method.use(b.model, which)
-    result: Tensor = b.model(picture(2, 0).images)
-    return result
 
 
 def shared_pair(state: State) -> State:
@@ -54,11 +44,12 @@ def test_the_mix_by_its_ends() -> None:
     phi = noisy(feddpa().start)
     own = noisy(as_own(phi), 1)
     swapped = {name.replace(".own_lora.", ".lora."): tensor for name, tensor in own.items()}
-    found = {weight: logits(feddpa(own_weight=weight), {**phi, **own}, "personal") for weight in (0.0, 0.5, 1.0)}
-    plain = logits(feddpa(), {**phi, **own}, "global")
+    images = picture(2, 0).images
+    found = {weight: feddpa(own_weight=weight).logits({**phi, **own}, "personal", images) for weight in (0.0, 0.5, 1.0)}
+    plain = feddpa().logits({**phi, **own}, "global", images)
     assert torch.allclose(found[0.0], plain, atol=1e-6)
-    assert torch.allclose(found[1.0], logits(feddpa(), {**phi, **swapped}, "global"), atol=1e-6)
-    assert torch.allclose(logits(feddpa(), {**phi, **as_own(phi)}, "personal"), plain, atol=1e-5)
+    assert torch.allclose(found[1.0], feddpa().logits({**phi, **swapped}, "global", images), atol=1e-6)
+    assert torch.allclose(feddpa().logits({**phi, **as_own(phi)}, "personal", images), plain, atol=1e-5)
     assert not torch.allclose(found[0.5], plain, atol=1e-4) and not torch.allclose(found[0.5], found[1.0], atol=1e-4)
 
 
@@ -135,13 +126,15 @@ def test_the_private_pair_learns_beside_what_was_received() -> None:
 
 def test_a_pair_that_was_never_trained_is_the_shared_one(tmp_path: Path) -> None:
     """FedDPA-F before its stage: the personal model is the global one, also in later rounds."""
-    b = feddpa(schedule="after")
+    b, images = feddpa(schedule="after"), picture(2, 0).images
     stale = with_prefix("personal", noisy(as_own(b.start), 3)) | {"copied": torch.tensor(1)}
     for private in ({}, stale):
         phi = noisy(b.start, 4)
         personal = b.method.personal(private, phi)
         assert equal(select(personal, lambda name: has_component(name, "own_lora")), as_own(phi))
-        assert torch.allclose(logits(b, {**phi, **personal}, "personal"), logits(b, phi, "global"), atol=1e-5)
+        assert torch.allclose(
+            b.logits({**phi, **personal}, "personal", images), b.logits(phi, "global", images), atol=1e-5
+        )
     worker = b.worker(tmp_path)
     assert isinstance(worker.handle(Order("train", "a", 0, b.start, fingerprint="0")), Update)
     worker.handle(Order("keep", "a", 0, {}, accepted=0, origin="0"))

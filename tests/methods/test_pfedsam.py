@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from methods.conftest import Pictures, equal, noisy, picture
-from methods.pfedsam_bench import BLOCKS, WIDTH, after, logits, pfedsam
+from methods.pfedsam_bench import BLOCKS, WIDTH, after, pfedsam
 from sammit.config import Experiment, MethodConfig, ModelConfig
 from sammit.errors import UserError
 from sammit.federation.messages import encode
@@ -25,9 +25,9 @@ from sammit.vocabulary import Order, Update
 def test_at_round_0_the_personal_model_is_the_global_one() -> None:
     b = pfedsam()
     images = picture(2, 0).images
-    assert torch.equal(logits(b, {}, "personal", images), logits(b, {}, "global", images))
+    assert torch.equal(b.logits({}, "personal", images), b.logits({}, "global", images))
     moved = noisy(take(b.model, b.personal))
-    assert not torch.equal(logits(b, moved, "personal", images), logits(b, moved, "global", images))
+    assert not torch.equal(b.logits(moved, "personal", images), b.logits(moved, "global", images))
 
 
 def test_no_name_of_the_experts_travels(tmp_path: Path) -> None:

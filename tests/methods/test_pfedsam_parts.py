@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from methods.conftest import Pictures, bench, equal, noisy, picture
-from methods.pfedsam_bench import after, logits, pfedsam
+from methods.pfedsam_bench import after, pfedsam
 from sammit.federation.scoring import SiteScores
 from sammit.methods.base import Server
 from sammit.methods.state import fingerprint, put, take, with_prefix
@@ -57,7 +57,7 @@ def test_a_low_rank_decoder_trains_and_sends_its_factors_and_its_head() -> None:
 def test_a_low_rank_decoder_starts_as_the_decoder_it_adapts() -> None:
     images = picture(2, 0).images
     full, low = pfedsam(), pfedsam({"decoder": "lora"})
-    assert torch.equal(logits(low, low.start, "personal", images), logits(full, full.start, "personal", images))
+    assert torch.equal(low.logits(low.start, "personal", images), full.logits(full.start, "personal", images))
 
 
 def test_bytes_of_a_low_rank_decoder_are_a_formula() -> None:

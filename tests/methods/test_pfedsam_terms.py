@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from methods.conftest import equal, noisy
-from methods.pfedsam_bench import BLOCKS, HEAVY, LATE, after, first_batch, logits, pfedsam
+from methods.pfedsam_bench import BLOCKS, HEAVY, LATE, after, first_batch, pfedsam
 from sammit.learning.losses import distillation_loss
 from sammit.methods.pfedsam_objectives import blocks_with_both, kd_weight, overlap
 from sammit.methods.state import take, with_prefix
@@ -42,8 +42,8 @@ def test_the_teacher_of_the_experts(teacher: str) -> None:
     states = {"received": received, "trained": phi}
     states["ema"] = {name: 0.9 * averaged[name] + 0.1 * received[name] for name in received}
     batch = first_batch("local")
-    student = logits(b, phi | mine, "personal", batch.images)
-    expected = distillation_loss(student, logits(b, states[teacher], "global", batch.images), batch.valid, temperature)
+    student = b.logits(phi | mine, "personal", batch.images)
+    expected = distillation_loss(student, b.logits(states[teacher], "global", batch.images), batch.valid, temperature)
     assert float(expected) > 0
     assert losses[1] - losses[0] == pytest.approx(kd_weight(HEAVY["kd_weight"], LATE / 10) * float(expected), rel=1e-3)
 
@@ -70,7 +70,7 @@ def test_the_personal_model_can_teach_the_shared_part(direction: str) -> None:
         *_, outcome = after(b, shared=received, private=private, training=replace(b.training, local_steps=2))
         losses.append(outcome.metrics["global_loss"])
     batch = first_batch("global")
-    student, teacher = (logits(b, received | mine, which, batch.images) for which in ("global", "personal"))
+    student, teacher = (b.logits(received | mine, which, batch.images) for which in ("global", "personal"))
     expected = distillation_loss(student, teacher, batch.valid, 2.0)
     assert losses[1] - losses[0] == pytest.approx(kd_weight(HEAVY["kd_weight"], LATE / 10) * float(expected), rel=1e-3)
 
@@ -84,7 +84,7 @@ def test_after_the_local_stage_the_trained_experts_teach() -> None:
         _, trained, outcome = after(b, shared=received, training=replace(b.training, local_steps=2))
         losses.append(outcome.metrics["global_loss"])
     batch = first_batch("global")
-    student, teacher = (logits(b, received | trained, which, batch.images) for which in ("global", "personal"))
+    student, teacher = (b.logits(received | trained, which, batch.images) for which in ("global", "personal"))
     expected = distillation_loss(student, teacher, batch.valid, 2.0)
     assert losses[1] - losses[0] == pytest.approx(kd_weight(HEAVY["kd_weight"], LATE / 10) * float(expected), rel=1e-3)
 
@@ -169,7 +169,7 @@ def test_balance_counts_where_routing_is_sparse(top_k: int) -> None:
         training = replace(b.training, local_steps=1)
         *_, outcome = after(b, private=with_prefix("personal", mine), training=training)
         losses.append(outcome.metrics["local_loss"])
-    logits(b, noisy(b.start) | mine, "personal", first_batch("local").images)
+    b.logits(noisy(b.start) | mine, "personal", first_batch("local").images)
     routers = [m for m in b.model.modules() if hasattr(m, "balance")]
     expected = 0.5 * sum(float(router.balance) for router in routers) if top_k else 0.0  # type: ignore[arg-type]
     assert len(routers) == BLOCKS

@@ -22,7 +22,7 @@ from federation.test_resume import differences
 from nnunet.conftest import Held, a_case, blobs
 from nnunet.test_method import built, planned, tiny_run, work
 from nnunet.test_process import gone
-from sammit.config import Experiment, experiment_from
+from sammit.config import Experiment
 from sammit.data.readers import read_image
 from sammit.federation import in_process
 from sammit.methods.fednnunet import Method, Options, _analysed
@@ -30,6 +30,7 @@ from sammit.methods.state import put, take
 from sammit.nnunet import process
 from sammit.nnunet.setup import Setup
 from sammit.predict import evaluate, load_predictor, predict
+from sammit.recipe import experiment_from
 from sammit.runs import RunFolder, read_state
 from sammit.vocabulary import Update
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sammit.config import experiment_from
 from sammit.randomness import generator
+from sammit.recipe import experiment_from
 from sammit.reporting.summary import CaseScore, Facts, summarise, write_cases, write_summary
 from sammit.toml import to_toml
 

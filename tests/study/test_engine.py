@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from sammit.config import Experiment, load_experiment
+from sammit.config import Experiment
 from sammit.errors import UserError
+from sammit.recipe import load_experiment
 from sammit.study.admission import Admission
 from sammit.study.cells import Cell
 from sammit.study.engine import Engine

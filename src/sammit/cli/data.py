@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from sammit.cli.prepare import WithDatasets, prepare
-from sammit.config import DataConfig, load_experiment
+from sammit.config import DataConfig
 from sammit.errors import UserError
+from sammit.recipe import load_experiment
 
 if TYPE_CHECKING:
     from sammit.data.check import SiteReport
@@ -28,9 +29,9 @@ def check(
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Open every file of every site and say what is there, what is wrong, and what the grid can resolve."""
-    from sammit.config import experiment_from, with_settings
     from sammit.data.check import check as look
     from sammit.models.build import size_named
+    from sammit.recipe import experiment_from, with_settings
 
     experiment = load_experiment(recipe, settings) if recipe else experiment_from(with_settings({}, settings))
     data: DataConfig = replace(experiment.data, root=str(root))

@@ -11,9 +11,9 @@ import typer
 
 from sammit.cli import progress, tables
 from sammit.cli.join import join
-from sammit.config import load_experiment
 from sammit.errors import UserError
 from sammit.policy import POLICY_FILE
+from sammit.recipe import load_experiment
 from sammit.toml import to_toml
 
 if TYPE_CHECKING:

@@ -123,11 +123,11 @@ def at_equal_steps(experiment: Experiment, site: PooledSite) -> Experiment:
 
 def space_needed(prepared: Prepared) -> int:
     """Bytes a run folder may take at its largest: states of the server and of every site, pictures, a draft."""
-    counts = prepared.parameters()
-    kept = 3 if prepared.experiment.training.optimiser_state == "keep" else 1
+    counts, training = prepared.parameters(), prepared.experiment.training
     server = 4 * sum(tensor.nbytes for tensor in prepared.server.shared.values())
-    unsent = prepared.experiment.training.updates != "fp32"
-    site = 4 * (4 * counts["local"] * 3 + (kept * (kept > 1) + 4 * unsent) * counts["shared"]) + 3_000_000
+    moments, unsent = 2 * (training.optimiser_state == "keep"), training.updates != "fp32"
+    numbers = 3 * counts["local"] + (moments + unsent) * counts["shared"]  # a personal tensor has moments too
+    site = 4 * 4 * numbers + 3_000_000
     shared = sum(tensor.nbytes for tensor in prepared.template.values())
     waiting = shared * len(prepared.trainers) if prepared.method.all_at_once else 0
     return server + waiting + site * len(prepared.sites) + 4_000_000

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sammit.config import Experiment, experiment_from, with_settings
+from sammit.config import Experiment
 from sammit.data.site import Site
 from sammit.data.sites import discover
 from sammit.errors import UserError
@@ -15,6 +15,7 @@ from sammit.federation.prepare import make_backbone, make_method, resolved
 from sammit.federation.worker import Backbone
 from sammit.learning.loop import steps_in_round
 from sammit.methods.base import Method
+from sammit.recipe import experiment_from, with_settings
 from sammit.runs import RunFolder, read_state
 from sammit.vocabulary import State
 

@@ -27,7 +27,7 @@ from sammit.errors import UserError
 from sammit.learning.loop import Objective
 from sammit.methods import base
 from sammit.methods.base import Outcome, Server, Work
-from sammit.methods.state import with_prefix, without_prefix
+from sammit.methods.state import equal_shares, with_prefix, without_prefix
 from sammit.randomness import generator
 from sammit.vocabulary import Batch, Declared, State, Update
 
@@ -70,8 +70,7 @@ class Method(base.Method):
 
     def plan(self, experiment: Experiment, surveys: Mapping[str, State]) -> tuple[Experiment, State]:
         """The experiment as it is; one survey for each site names them, empty as it is."""
-        share = torch.tensor(1 / len(surveys), dtype=torch.float64)
-        return experiment, with_prefix("q", {site: share.clone() for site in surveys})
+        return experiment, with_prefix("q", equal_shares(surveys))
 
     def notes(self) -> tuple[str, ...]:
         """That sites do not weigh by their size."""

@@ -45,7 +45,7 @@ from sammit.methods import base
 from sammit.methods.base import Outcome, Server, Work
 from sammit.methods.features import ENCODER, LAST_FEATURES, decoded_twice, first_module, watched
 from sammit.methods.pseudo_labels import Teachers, masked_loss
-from sammit.methods.state import copied, with_prefix, without_prefix
+from sammit.methods.state import copied, equal_shares, with_prefix, without_prefix
 from sammit.randomness import generator
 from sammit.vocabulary import Batch, Declared, State, Update
 
@@ -108,8 +108,7 @@ class Method(base.Method):
 
     def plan(self, experiment: Experiment, surveys: Mapping[str, State]) -> tuple[Experiment, State]:
         """The experiment as it is; equal shares."""
-        share = torch.tensor(1 / len(surveys), dtype=torch.float64)
-        shares = with_prefix("share", {site: share.clone() for site in surveys})
+        shares = with_prefix("share", equal_shares(surveys))
         return experiment, {**shares, "rounds": torch.tensor(experiment.training.rounds)}
 
     def notes(self) -> tuple[str, ...]:

@@ -52,6 +52,12 @@ def without_moments(private: State, names: Iterable[str]) -> State:
     return {key: tensor for key, tensor in private.items() if key.partition("|")[0] not in stale}
 
 
+def equal_shares(names: Iterable[str]) -> State:
+    """name -> a weight (), float64; the same for all, and they sum to 1."""
+    names = list(names)
+    return {name: torch.tensor(1 / len(names), dtype=torch.float64) for name in names}
+
+
 def has_component(name: str, component: str) -> bool:
     """Whether one whole dotted component of `name` is `component`: "fc1" is none of "fc10.weight"."""
     return component in name.split(".")

@@ -9,6 +9,8 @@ from sammit.errors import UserError
 
 CHOICES = ("all", "last_half", "every_other", "global", "last:K")
 LAST = "last:"
+ENTRANCE = ("vision_encoder.patch_embed.", "vision_encoder.pos_embed")
+"""With what the names begin of all that comes before the first block."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sammit.config import ModelConfig
 from sammit.errors import UserError
 from sammit.models.attach import attach
-from sammit.models.blocks import LAST, first_of_last
+from sammit.models.blocks import ENTRANCE, LAST, first_of_last
 from sammit.models.sizes import MODELS, SIZES, Planned, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
 
@@ -177,4 +177,4 @@ def _before_last(model: nn.Module, train: str) -> tuple[str, ...]:
     if not depth:
         raise UserError(f"model.train: '{train}' counts the encoder's blocks, and the model has none; use 'all'")
     early = range(first_of_last(train, depth, "model.train"))
-    return "vision_encoder.patch_embed.", "vision_encoder.pos_embed", *(f"vision_encoder.layers.{i}." for i in early)
+    return *ENTRANCE, *(f"vision_encoder.layers.{i}." for i in early)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from sammit.errors import UserError
+from sammit.models.blocks import ENTRANCE
 from sammit.vocabulary import is_adapter
 
 if TYPE_CHECKING:
     from sammit.models.sam import PromptFreeSam
 
 _BLOCKS = "vision_encoder.layers."
-_FIRST = ("vision_encoder.patch_embed.", "vision_encoder.pos_embed", f"{_BLOCKS}0.")
+_FIRST = (*ENTRANCE, f"{_BLOCKS}0.")
 
 
 def cut_before(model: PromptFreeSam, changing: Collection[str]) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sammit.config import Experiment, experiment_from, with_settings
+from sammit.config import Experiment
 from sammit.errors import UserError, nearest
+from sammit.recipe import experiment_from, with_settings
 from sammit.study.candidates import Chosen, check_candidates, check_search, fingerprint
 from sammit.study.layers import TABLES, Tables, check_tables, check_taken_up, layered, normal, sort_settings
 from sammit.study.schema import Compare, File, Measure, MethodTables, Search, check_values, need

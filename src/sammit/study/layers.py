@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sammit.config import with_settings
 from sammit.errors import UserError, nearest
+from sammit.recipe import with_settings
 
 TABLES = ("data", "model", "method", "training", "evaluation")
 """The tables of a recipe; `[common]`, `[dataset.NAME]` and `[methods.NAME]` are made of them."""

@@ -12,13 +12,14 @@ from torch import Tensor
 
 import tiny
 from methods.conftest import SIZE, TRAINING, Bench, Pictures
-from sammit.config import Experiment, TrainingConfig, experiment_from
+from sammit.config import Experiment, TrainingConfig
 from sammit.federation.guard import refusal
 from sammit.federation.prepare import make_method
 from sammit.federation.worker import Backbone
 from sammit.methods.base import Server
 from sammit.methods.state import fingerprint, select
 from sammit.models.build import build_model, set_trainable
+from sammit.recipe import experiment_from
 from sammit.vocabulary import Order, State, Update
 
 PLACES = ("vision_encoder.layers.0.adapters.lora.q", "mask_decoder.layers.1.adapters.lora.v")

@@ -34,7 +34,7 @@ def table(sites: Path, rule: str, **training: Any) -> dict[str, Any]:
 
 
 def experiment(sites: Path, rule: str, **training: Any) -> Any:
-    from sammit.config import experiment_from
+    from sammit.recipe import experiment_from
 
     return experiment_from(table(sites, rule, **training))
 

@@ -12,11 +12,12 @@ from itertools import product
 from math import ceil
 from pathlib import Path
 
-from sammit.config import Experiment, load_experiment
+from sammit.config import Experiment
 from sammit.data.phantom import DATASET_TOML, DEMO, draw_eye, write_png
 from sammit.errors import UserError
 from sammit.federation.prepare import prepare
 from sammit.files import write_atomically
+from sammit.recipe import load_experiment
 from sammit.runs import RunFolder
 from sammit.study.costs.measure import measured
 from sammit.study.schema import Measure
