@@ -21,7 +21,7 @@ from federation.hand import start, template, update
 from sammit.config import EvaluationConfig
 from sammit.errors import UserError
 from sammit.federation.rounds import Delivery, Rounds, in_site_order
-from sammit.federation.spill import Spill, Stored
+from sammit.federation.spill import BLOCK, Spill, Stored
 from sammit.methods.base import Method, Server
 from sammit.vocabulary import Declared, Failure, Order, Reply, State, Update
 
@@ -139,6 +139,21 @@ def test_a_stored_state_is_what_was_put(tmp_path: Path) -> None:
         assert spill.put(found) is found
         spill.drop(found)
         assert list((tmp_path / "waiting").iterdir()) == []
+
+
+@pytest.mark.parametrize("bad", ["", "first", "long", "between", "last"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_what_is_not_finite_is_named_wherever_it_lies(tmp_path: Path, bad: str, value: float) -> None:
+    """Among neighbours that are read together, in a tensor longer than those, and in one of another type."""
+    tensors = {name: torch.ones(7) for name in ("first", "between", "other")}
+    tensors |= {"long": torch.ones(BLOCK // 4 + 3), "last": torch.ones(5, dtype=torch.bfloat16)}
+    tensors |= {"whole": torch.arange(3), "large": torch.full((2,), 3e38)}  # their sum is infinite, they are not
+    if bad:
+        tensors[bad][3] = value
+    with Spill(tmp_path / "waiting") as spill:
+        found = spill.put(update(Order("train", "a", 0, {}), tensors=tensors)).tensors
+        assert isinstance(found, Stored) and found.first_not_finite() == (bad or None)
+        assert sorted(found.forms()) == sorted((n, tuple(t.shape), t.dtype) for n, t in tensors.items())
 
 
 def test_a_reply_without_tensors_needs_no_file(tmp_path: Path) -> None:

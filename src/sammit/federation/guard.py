@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from sammit.errors import UserError
-from sammit.methods.state import is_finite
+from sammit.federation.spill import Stored
+from sammit.methods.state import first_not_finite
 from sammit.vocabulary import Declared, Failure, Reply, State, Update
 
 
@@ -44,18 +46,23 @@ def _names(update: Update, template: State) -> str:
 
 
 def _tensors(update: Update, template: State) -> str:
-    """Shapes, types and NaN in one pass: the tensors may lie on disk."""
-    for name, tensor in update.tensors.items():
+    """Shapes and types of all, then their numbers in one pass: the tensors may lie on disk."""
+    for name, shape, dtype in _forms(update.tensors):
         wanted = template[name]
-        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
-            return f"sent '{name}' as {tensor.dtype} {tuple(tensor.shape)}, not {wanted.dtype} {tuple(wanted.shape)}"
-        if not is_finite(tensor):
-            return _not_finite(name)
-    return next((_not_finite(name) for name, extra in update.extras.items() if not is_finite(extra)), "")
+        if shape != tuple(wanted.shape) or dtype != wanted.dtype:
+            return f"sent '{name}' as {dtype} {shape}, not {wanted.dtype} {tuple(wanted.shape)}"
+    bad = _first_not_finite(update.tensors) or _first_not_finite(update.extras)
+    return f"sent NaN or infinity in '{bad}'; a lower training.lr may help" if bad else ""
 
 
-def _not_finite(name: str) -> str:
-    return f"sent NaN or infinity in '{name}'; a lower training.lr may help"
+def _forms(state: Mapping[str, Tensor]) -> Iterator[tuple[str, tuple[int, ...], torch.dtype]]:
+    if isinstance(state, Stored):
+        return state.forms()
+    return ((name, tuple(tensor.shape), tensor.dtype) for name, tensor in state.items())
+
+
+def _first_not_finite(state: Mapping[str, Tensor]) -> str | None:
+    return state.first_not_finite() if isinstance(state, Stored) else first_not_finite(state)
 
 
 def _error(check: Callable[[], None]) -> str:
