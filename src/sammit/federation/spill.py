@@ -42,7 +42,7 @@ BLOCK = 1 << 18
 """Bytes of neighbouring tensors that are read at once, where one alone is not longer."""
 
 READ_AHEAD = 1 << 17
-"""Bytes that the system is told to fetch at a time: Linux takes up no more of one request than its own reading ahead."""
+"""Bytes that the system is asked to fetch at a time: of one request Linux takes up no more than it reads ahead."""
 
 
 class _Place(NamedTuple):
