@@ -12,7 +12,10 @@ from hypothesis import settings
 import tiny
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-settings.register_profile("sammit", deadline=None)  # a busy machine is no defect
+# A busy machine is no defect, so there are no deadlines. What lands is what was tested: the same examples each time;
+# `pytest --hypothesis-profile=explore` draws fresh ones.
+settings.register_profile("explore", deadline=None)
+settings.register_profile("sammit", deadline=None, derandomize=True)
 settings.load_profile("sammit")
 
 
