@@ -4,9 +4,10 @@
 
 An update has about 15 MB in 189 float32 tensors, as the decoder and adapters of ViT-B have; the first file stands for
 each site in turn where the disk is short (--files). Ours is a whole round of FedAvg: every update is opened, checked
-for names, shapes and NaN, and added up in float64; the disk is asked for the next file while one is used. The reference reads the same files, one after another, and does
-nothing. Before each the files are dropped from the system's cache; what both take from the cache stands beside. Each
-side is a process of its own; its memory is the highest resident set above that before the round.
+for names, shapes and NaN, and added up in float64; the disk is asked for the next file while one is used. The reference
+reads the same files, one after another, and does nothing. Before each the files are dropped from the system's cache;
+what both take from the cache stands beside. Each side is a process of its own; its memory is the highest resident set
+above that before the round.
 """
 
 from __future__ import annotations
