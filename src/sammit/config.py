@@ -114,7 +114,7 @@ class MethodConfig:
 
     name: str = "fedavg"
     options: dict[str, Any] = field(default_factory=dict)
-    aggregator: str = "naive"  # how low-rank factors are merged; its options are in [method.AGGREGATOR]
+    aggregator: str = "naive"  # how updates are merged; its options are in [method.AGGREGATOR]
 
 
 @dataclass(frozen=True)

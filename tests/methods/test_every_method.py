@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from methods.conftest import METHODS, TRAINING, Bench, Pictures, bench, equal, noisy
 from sammit import plugins
 from sammit.config import Experiment
+from sammit.federation.exchange import Delivery, in_site_order
 from sammit.federation.guard import check_declared, check_reported, refusal
-from sammit.federation.rounds import Delivery, in_site_order
 from sammit.federation.small import UNSENT, SmallUpdates, received
 from sammit.methods import base
 from sammit.methods.base import Server

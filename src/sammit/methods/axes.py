@@ -1,4 +1,4 @@
-"""Whether a method and an aggregator of low-rank factors go together: two axes, and the pairs that make no sense."""
+"""Whether a method and an aggregator go together: two axes, and the pairs that make no sense."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ def combine(method: Method, aggregator: Aggregator, names: tuple[str, str]) -> M
 
 def _clash(method: Method, aggregator: Aggregator) -> str:
     """What a method does that the aggregator leaves no room for; empty where they go together."""
-    kind = type(method)
-    if kind.aggregate is not Method.aggregate and type(aggregator).merged is not Aggregator.merged:
+    kind, rule = type(method), type(aggregator)
+    merges = rule.merged is not Aggregator.merged or rule.merge is not Aggregator.merge
+    if kind.aggregate is not Method.aggregate and merges:
         return "has a rule of its own for what is shared"
+    if not aggregator.weighs and (kind.weight is not Method.weight or method.all_at_once):
+        return "weighs the sites by a rule of its own"
+    if aggregator.least > 1 and method.pooled:
+        return "trains one pooled site, which is the only one to answer"
     if aggregator.personalises and method.pooled:
         return "trains one pooled site, which keeps nothing from the others"
     if aggregator.personalises and kind.personal is not Method.personal:

@@ -139,7 +139,7 @@ class Method:
 
     Attributes:
         options: the method's own.
-        aggregator: how low-rank factors are merged, the second axis; the run sets it before anything else is asked.
+        aggregator: how updates are merged, the second axis; the run sets it before anything else is asked.
     """
 
     train_default: ClassVar[Train] = "adapters"  # what `model.train = "auto"` means where there are adapters
@@ -253,11 +253,17 @@ class Method:
 
     # At the server
 
+    @property
+    def needs_all(self) -> bool:
+        """Whether all updates of a round must have come before they are merged, by the method's rule or the other."""
+        return self.all_at_once or self.aggregator.all_at_once
+
     def aggregate(self, server: Server, updates: Iterable[Update]) -> Server:
         """The next state from this round's updates, which arrive in site order: sum_k n_k w_k / n.
 
-        Low-rank factors are merged by the recipe's aggregator. A method with a rule of its own for the shared tensors
-        leaves the aggregator no say here, and is refused beside one that merges otherwise than by the mean.
+        They are merged by the recipe's aggregator, which may do otherwise. A method with a rule of its own for the
+        shared tensors leaves the aggregator no say here, and is refused beside one that merges otherwise than by the
+        mean.
         """
         shared, metrics = self.aggregator.merge(server.shared, self.weigh(server, updates))
         return Server(shared, server.memory, metrics)

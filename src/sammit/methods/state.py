@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from math import isfinite
+from math import fsum, isfinite, sqrt
 
 import torch
 from torch import Tensor, nn
@@ -69,32 +69,48 @@ class WeightedMean:
 
     Sums are kept in float64: n_k w_k is exact there for whole n_k below 2^29, so that the mean of one state is that
     state, bit for bit. The order of feeding is the order of summation; callers feed in site order. What is held is the
-    sums, twice a float32 state, and half a megabyte beside them.
+    sums, twice a float32 state, and half a megabyte beside them. States that say that they are `lasting` lie on disk
+    and stay there: they are added at the end, tensor by tensor, to the same numbers, and one sum is held.
     """
 
     def __init__(self) -> None:
         self._sum: State = {}
         self._dtypes: dict[str, torch.dtype] = {}
+        self._lasting: list[tuple[Mapping[str, Tensor], float]] = []
         self.weight = 0.0
 
     def add(self, state: Mapping[str, Tensor], weight: float) -> None:
         """Add one state; all must have the same names, or some would be averaged with the wrong weight."""
-        if self.weight and state.keys() != self._sum.keys():
+        first = self._lasting[0][0] if self._lasting else self._sum
+        if self.weight and state.keys() != first.keys():
             raise ValueError("states to be averaged must have the same names")
+        if getattr(state, "lasting", False):
+            self._lasting.append((state, weight))
+            self.weight += weight
+            return
+        self._add(state, weight)
+        self.weight += weight
+
+    def _add(self, state: Mapping[str, Tensor], weight: float) -> None:
         for name, tensor in state.items():
             if name in self._sum:
                 _add_weighted(self._sum[name], tensor, weight)
             else:
                 self._dtypes[name] = tensor.dtype
                 self._sum[name] = tensor.detach().to(torch.float64, copy=True).contiguous().mul_(weight)
-        self.weight += weight
 
     def mean(self) -> State:
         """The mean in the states' own dtype; empty when nothing was added.
 
         Each sum is given up for its mean, so that memory never holds both whole.
         """
-        return {name: self._sum.pop(name).div_(self.weight).to(self._dtypes[name]) for name in list(self._sum)}
+        names = list(self._sum) or [name for state, _ in self._lasting[:1] for name in state]
+        return {name: self._mean_of(name) for name in names}
+
+    def _mean_of(self, name: str) -> Tensor:
+        for state, weight in self._lasting:
+            self._add({name: state[name]}, weight)
+        return self._sum.pop(name).div_(self.weight).to(self._dtypes[name])
 
 
 PIECE = 1 << 16  # numbers: in float64 half a megabyte, which stays in a core's own cache
@@ -157,6 +173,12 @@ def set_weight(model: nn.Module, component: str, weight: float) -> None:
 def difference(first: Mapping[str, Tensor], second: State) -> State:
     """first - second, name by name; names are those of `first`."""
     return {name: tensor - second[name] for name, tensor in first.items()}
+
+
+def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float:
+    """The L2 norm of first - second over all tensors together, in float64; names are those of `first`."""
+    squares = (float((tensor.double() - second[name].double()).square().sum()) for name, tensor in first.items())
+    return sqrt(fsum(squares))  # whatever the order of names
 
 
 def zeros(state: State) -> State:

@@ -12,10 +12,12 @@ from torch import Tensor
 
 import tiny
 from methods.conftest import SIZE, TRAINING, Bench, Pictures
+from sammit import plugins
 from sammit.config import Experiment, TrainingConfig
 from sammit.federation.guard import refusal
 from sammit.federation.prepare import make_method
 from sammit.federation.worker import Backbone
+from sammit.methods.aggregators.base import Aggregator
 from sammit.methods.base import Server
 from sammit.methods.state import fingerprint, select
 from sammit.models.build import build_model, set_trainable
@@ -25,6 +27,18 @@ from sammit.vocabulary import Order, State, Update
 PLACES = ("vision_encoder.layers.0.adapters.lora.q", "mask_decoder.layers.1.adapters.lora.v")
 HEAD = "mask_decoder.head.weight"
 UPS = tuple(f"{place}_up.weight" for place in PLACES)
+
+
+RULES = plugins.names("aggregators")
+MEANS = [name for name in RULES if plugins.load("aggregators", name).Aggregator.merge is Aggregator.merge]
+"""The rules that take the mean of everything but pairs; the others are for updates that may be wrong."""
+
+
+def rule(name: str, **options: object) -> Aggregator:
+    """A rule with its options."""
+    module = plugins.load("aggregators", name)
+    aggregator: Aggregator = module.Aggregator(module.Options(**options))
+    return aggregator
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from methods.aggregators.pairs import HEAD, PLACES, UPS, Sites, random_state, relative, sites, update_of
-from sammit import plugins
+from methods.aggregators.pairs import (
+    HEAD,
+    MEANS,
+    PLACES,
+    RULES,
+    UPS,
+    Sites,
+    random_state,
+    relative,
+    rule,
+    sites,
+    update_of,
+)
 from sammit.methods.aggregators.base import Aggregator
 from sammit.methods.aggregators.factors import Products, down_of, product, rest_of
 from sammit.methods.state import WeightedMean
 from sammit.vocabulary import State
-
-RULES = plugins.names("aggregators")
-
-
-def rule(name: str, **options: object) -> Aggregator:
-    module = plugins.load("aggregators", name)
-    aggregator: Aggregator = module.Aggregator(module.Options(**options))
-    return aggregator
 
 
 def with_rest(state: State) -> State:
@@ -153,7 +156,7 @@ def test_products_are_the_same_whether_laid_side_by_side_or_summed(given: Sites)
     assert products.error(products.mean) == 0.0
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", MEANS)
 @settings(max_examples=15)
 @given(given=sites())
 def test_everything_but_pairs_is_the_plain_mean(name: str, given: Sites) -> None:

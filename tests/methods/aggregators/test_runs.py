@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from federation.test_resume import differences, stopped
-from sammit import plugins
+from methods.aggregators.pairs import MEANS as RULES
 from sammit.federation.estimate import estimate, message_bytes
 from sammit.federation.prepare import prepare
 from sammit.methods.aggregators.factors import is_down, is_rest, is_up
@@ -20,7 +20,6 @@ from sammit.predict import load_predictor
 from sammit.reporting.html import write_report
 from sammit.runs import read_state
 
-RULES = plugins.names("aggregators")
 OPTIONS: dict[str, dict[str, Any]] = {"flexlora": {"flexlora": {"ranks": {"birch": 1}}}}
 
 

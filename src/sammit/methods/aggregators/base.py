@@ -1,12 +1,13 @@
-"""What an aggregator of low-rank factors may decide; the default averages each factor by itself.
+"""How updates become one state: what an aggregator may decide; the default is the mean, of each factor by itself.
 
-A pair of factors B (out x R), A (R x in) of site k stands for the weight update s B_k A_k. The mean of the factors is
-not the factors of the mean:
+Some rules are there for pairs of low-rank factors, others for updates that may be wrong (`coordinates`,
+`clipped_mean`). A pair B (out x R), A (R x in) of site k stands for the weight update s B_k A_k. The mean of the
+factors is not the factors of the mean:
 
     sum_k p_k B_k A_k  !=  (sum_k p_k B_k) (sum_k p_k A_k)
 
-Every rule here says what it makes of the pairs; all other tensors are averaged by weight, whatever the rule. The scale
-s = alpha / R is the model's, the same at all sites, so that it goes through every sum.
+A rule for pairs says what it makes of them; all other tensors it averages by weight. The scale s = alpha / R is the
+model's, the same at all sites, so that it goes through every sum.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Aggregator:
 
     personalises: ClassVar[bool] = False  # a factor stays at each site, which so has a model of its own
     refactors: ClassVar[bool] = False  # the factors of the next round are not those that were trained
+    all_at_once: ClassVar[bool] = False  # `merge` looks at every update before it begins: they come on disk
+    weighs: ClassVar[bool] = True  # a site counts by its weight
+    least: int = 1  # updates without which the rule cannot do what it is for
     decides: ClassVar[tuple[str, ...]] = ()  # keys of the experiment that `plan` sets, whatever the recipe says
 
     def __init__(self, options: Any = None) -> None:
@@ -115,6 +119,12 @@ class Aggregator:
     def merged(self, shared: State, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
         """From the mean of every tensor and of every product to the next shared tensors; the means by default."""
         return mean, measured("lora_error", products.error(partial(product, mean)))
+
+
+def check_something_travels(shared: State) -> None:
+    """Raise UserError where sites share no tensor."""
+    if not shared:
+        raise UserError("method.aggregator: nothing travels here that could be merged; use 'naive'")
 
 
 def measured(name: str, error: float | None) -> dict[str, float]:
