@@ -1,4 +1,4 @@
-"""The one error a user is meant to read."""
+"""The errors a user is meant to read."""
 
 
 class UserError(Exception):
@@ -6,6 +6,10 @@ class UserError(Exception):
 
     The command line prints `error: TEXT` and leaves with exit code 2; nothing else in Sammit catches it.
     """
+
+
+class TellableError(UserError):
+    """One whose text names nothing of a site's own, no path, no file, no patient: it may travel to the server."""
 
 
 def nearest(word: str, known: list[str]) -> str:

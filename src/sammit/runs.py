@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -88,6 +89,13 @@ def refuse_used(path: Path) -> None:
 def died_at_first_write(path: Path) -> bool:
     """Whether a run was started in `path` and killed before it had written anything whole."""
     return path.is_dir() and any(path.iterdir()) and all(is_draft(file) for file in path.iterdir())
+
+
+def run_name(text: str) -> str:
+    """A run's name as a folder's; raises UserError where it could lead out of the folder of runs."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise UserError(f"run '{text}': a name has letters, digits, '.', '_' and '-', and begins with one of the first")
+    return text
 
 
 def apart(state: State) -> State:

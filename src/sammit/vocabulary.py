@@ -13,10 +13,10 @@ A 2-D image is a volume of one slice (D = 1). Spacing is always (slice, row, col
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,13 +213,75 @@ class Judgement:
 
     Attributes:
         site, round, part: who, when, on which of its cases.
-        dice: mean Dice over the part's cases and structures for each judged model ("global", "personal").
+        dice: mean Dice over the part's cases and structures for each judged model ("global", "personal"); empty where
+            the site withholds it.
+        entry: the site's entry in `summary.json`, of the final scores across hospitals; empty where there is none.
     """
 
     site: str
     round: int
     part: Part
     dice: Mapping[str, float]
+    entry: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """Asks a site elsewhere whether and with what it takes part; then, all surveys known, to build the model.
+
+    Attributes:
+        site: whom.
+        run: names the run; a site keeps its private state under it.
+        experiment: the recipe's tables; once `planned`, those that the method's plan made of all surveys.
+        planned: False asks for a Survey, True for a Ready.
+        trains: whether the site trains, or is only scored.
+        round: -1, before the first.
+    """
+
+    site: str
+    run: str
+    experiment: Mapping[str, Any]
+    planned: bool = False
+    trains: bool = True
+    round: int = -1
+
+
+Message = Order | Invitation
+"""What a server sends."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A site takes part.
+
+    Attributes:
+        site, round: who; -1.
+        structures: what its truth names, in the order of every C.
+        samples: how many images or slices it trains on, its weight in the mean; 0 where it does not train.
+        tensors: what the method declares in `surveyed`, nothing else.
+    """
+
+    site: str
+    round: int
+    structures: Sequence[str]
+    samples: int
+    tensors: State
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A site has built the model.
+
+    Attributes:
+        site, round: who; -1.
+        base: the hash of its base weights, which must be the server's.
+        version: Sammit's at the site.
+    """
+
+    site: str
+    round: int
+    base: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -239,8 +301,8 @@ class Failure:
     reason: str
 
 
-Reply = Update | SmallUpdate | Judgement | Done | Failure
-"""What may come back for an order."""
+Reply = Update | SmallUpdate | Judgement | Survey | Ready | Done | Failure
+"""What may come back for an order or an invitation."""
 
 
 def is_adapter(name: str) -> bool:

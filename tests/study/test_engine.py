@@ -16,12 +16,12 @@ import pytest
 
 from sammit.config import Experiment
 from sammit.errors import UserError
+from sammit.lock import locked
 from sammit.recipe import load_experiment
 from sammit.study.admission import Admission
 from sammit.study.cells import Cell
 from sammit.study.engine import Engine
 from sammit.study.known import Known
-from sammit.study.lock import locked
 from study.small import FAKE_WORK, Told, behave, cells_of, loaded, notes
 
 ALL = {"fed/aster-seed-0", "fed/birch-seed-0", "cen/aster-seed-0", "cen/birch-seed-0"}
@@ -133,7 +133,7 @@ def test_an_interrupted_study_ends_its_cells(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, out)
     assert gone(int(pid) for *_, pid, _ in notes(tmp_path))
-    with locked(out, 0):
+    with locked(out, patience=0):
         pass
 
 
@@ -189,7 +189,7 @@ def test_a_killed_study_takes_its_cells_with_it(tmp_path: Path, how: signal.Sign
 
 def impatient(out: Path) -> None:
     """A second study in the folder."""
-    with locked(out, 0.1):
+    with locked(out, patience=0.1):
         raise AssertionError("two studies in one folder")
 
 

@@ -28,7 +28,7 @@ sys.path.insert(0, sys.argv[1])
 from sammit.study.admission import Admission
 from sammit.study.engine import Engine
 from sammit.study.file import read_study
-from sammit.study.lock import locked
+from sammit.lock import locked
 from sammit.study.work import work_of
 from study.small import Told, cells_of
 study, out = read_study(Path(sys.argv[2])), Path(sys.argv[4])

@@ -30,7 +30,7 @@ class Site:
     """One folder of images; fulfils `vocabulary.SiteData`.
 
     Attributes:
-        name: the folder's name.
+        name: the folder's name, or the one that a federation knows the site by.
         structures: names of what is segmented, in the order of every C.
         settings: how its files are read; `settings.config` is the effective `[data]` of this site.
         layout: name of the layout that fits the folder.
@@ -108,6 +108,12 @@ class Site:
         learners = [case.patient for case in self.cases("train")]
         self._labelled = labelled_patients(self.name, learners, self.settings.config.labelled, seed)
         return self
+
+    def named(self, name: str) -> Site:
+        """The same files under another name, before `split`."""
+        cases = [replace(case, site=name) for case in self._found.cases]
+        found = replace(self._found, cases=cases)
+        return Site(name, found, self.settings, self._cache, self.layout, self.policy)
 
     def only(self, names: Iterable[str]) -> Site:
         """The same site with the same split, of whose training cases it has those named alone."""

@@ -118,6 +118,20 @@ def open_sites(config: DataConfig, seed: int, whole: tuple[str, ...] = (), unlab
     return [site.split(seed, site.name in whole, unlabelled) for site in sites]
 
 
+def open_site(name: str, config: DataConfig) -> Site:
+    """One site, under the name that others know it by: the one in `config.root`, or its folder there; not yet split.
+
+    Raises:
+        UserError: as `discover`; there are several sites, none of that name.
+    """
+    found = discover(config)
+    own = found if len(found) == 1 else [site for site in found if site.name == name]
+    if not own:
+        names = ", ".join(site.name for site in found)
+        raise UserError(f"{config.root}: holds the sites {names}, none is '{name}'; name the folder of one")
+    return own[0].named(name)
+
+
 def _agree(sites: list[Site]) -> None:
     for site in sites[1:]:
         if site.structures != sites[0].structures:

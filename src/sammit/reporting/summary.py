@@ -23,6 +23,9 @@ __all__ = [
     "write_cases", "write_summary",
 ]  # fmt: skip
 
+STATISTICS = {"mean", "sd", "low", "high", "cases"}
+"""What is told of a metric."""
+
 SiteSummary = dict[str, Any]
 """One site's entry in `summary.json`."""
 
@@ -119,6 +122,25 @@ def summarise_site(rows: Sequence[CaseScore], reported: str, seed: int) -> SiteS
         "undefined": undefined,
         **{name: over_structures(models[reported] or {}, name) for name in OVERLAP},
     }
+
+
+def sound_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry that came from elsewhere has the form of one, every number finite."""
+    try:
+        counts = [entry["cases"], entry["patients"], *entry["undefined"].values()]
+        tables = [table for table in entry["models"].values() if table is not None]
+        cells = [(metric, cell) for table in tables for row in table.values() for metric, cell in row.items()]
+        numbers = [number for _, cell in cells for number in cell.values() if number is not None]
+        return (
+            set(entry) == {"cases", "patients", "reported", "models", "undefined", *OVERLAP}
+            and set(entry["models"]) == set(MODELS)
+            and entry["models"][entry["reported"]] is not None
+            and all(metric in METRICS and set(cell) == STATISTICS for metric, cell in cells)
+            and all(type(number) is int and number >= 0 for number in counts)
+            and all(math.isfinite(number) for number in (*(entry[name] for name in OVERLAP), *numbers))
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def _scores(rows: Sequence[CaseScore], seed: int) -> dict[str, dict[str, dict[str, Any]]]:

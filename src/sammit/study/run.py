@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sammit.errors import UserError
+from sammit.lock import locked
 from sammit.study.admission import Admission
 from sammit.study.engine import Engine, Watch
-from sammit.study.lock import locked
 from sammit.study.plan import Plan, settle
 from sammit.study.search import write_chosen
 

@@ -1,4 +1,4 @@
-"""One study in a folder at a time, whatever happens to the process that holds it."""
+"""One process that writes in a folder at a time, whatever happens to it."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from sammit.errors import UserError
 
 
 @contextmanager
-def locked(out: Path, patience: float = 3.0) -> Iterator[int]:
+def locked(out: Path, what: str = "study", patience: float = 3.0) -> Iterator[int]:
     """Hold the folder as long as the context lasts.
 
-    The lock is the kernel's and ends with the last process that has the descriptor open. Cells inherit it, so that
-    a study which was killed cannot be started again while a cell of it still writes.
+    The lock is the kernel's and ends with the last process that has the descriptor open. A study's cells inherit it,
+    so that a study which was killed cannot be started again while a cell of it still writes.
 
     Args:
-        out: the study's folder, made if it is missing.
-        patience: seconds to wait for cells of a study that has just been killed.
+        out: the folder, made if it is missing.
+        what: writes there, for the message.
+        patience: seconds to wait for the end of one that has just been killed.
 
     Yields:
         The descriptor.
 
     Raises:
-        UserError: another study holds the folder, or it cannot be written.
+        UserError: another one holds the folder, or it cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
         file = (out / ".lock").open("w")
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise UserError(f"{out}: cannot be a study's folder ({error.strerror}); choose another --out") from None
+        raise UserError(f"{out}: cannot be a {what}'s folder ({error.strerror}); choose another --out") from None
     with file:
         until = monotonic() + patience
         while not _taken(file.fileno()):
             if monotonic() > until:
-                raise UserError(f"{out}: another study is running there; wait for it, or choose another --out")
+                raise UserError(f"{out}: another {what} is running there; wait for it, or choose another --out")
             sleep(0.05)
         yield file.fileno()
 
