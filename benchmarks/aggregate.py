@@ -62,8 +62,9 @@ def aggregate(paths: list[Path]) -> Callable[[], object]:
     import torch
 
     from sammit.config import EvaluationConfig, Experiment, TrainingConfig
-    from sammit.federation.rounds import Delivery, Progress, Rounds
-    from sammit.federation.spill import stored
+    from sammit.federation.exchange import Delivery
+    from sammit.federation.rounds import Progress, Rounds
+    from sammit.federation.stored import stored
     from sammit.methods.base import Method, Server
     from sammit.vocabulary import Order, Update
 

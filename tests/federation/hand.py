@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from sammit.config import Experiment, TrainingConfig
+from sammit.federation.exchange import Delivery
 from sammit.federation.messages import decode, encode
-from sammit.federation.rounds import Delivery, Progress, Rounds
+from sammit.federation.rounds import Progress, Rounds
 from sammit.methods.base import Method, Server
 from sammit.vocabulary import Done, Judgement, Order, Reply, State, Update
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from federation.hand import HandMade, loop, start, template, update
 from sammit.errors import UserError
-from sammit.federation.rounds import Delivery
+from sammit.federation.exchange import Delivery
 from sammit.methods.base import Method, Server
 from sammit.vocabulary import Failure, Order, Update
 
@@ -138,7 +138,16 @@ def test_a_site_that_cannot_be_scored_stops_the_run() -> None:
     inner = HandMade({site: (lambda order: update(order)) for site in SITES})
     rounds = loop(Deaf(inner, "cedar"), SITES)
     with pytest.raises(UserError, match="site 'cedar' could not be scored: did not answer"):
-        rounds.run(start())
+        rounds.evaluate(start(), start().server.shared, 0, "score", "test", SITES)
+
+
+def test_a_round_that_one_site_did_not_validate_is_not_the_best() -> None:
+    """Its mean is over fewer sites than that of the others."""
+    inner = HandMade({site: (lambda order: update(order)) for site in SITES})
+    progress = loop(Deaf(inner, "cedar"), SITES).run(start())
+    assert progress.best[0] == -1 and set(progress.log[-1]["validation"]) == {"aster", "birch"}
+    assert progress.log[-1]["failed"] == {"cedar": "did not answer"}
+    assert loop(inner, SITES).run(start()).best[0] >= 0
 
 
 class Diverged(Method):

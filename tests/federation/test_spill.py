@@ -16,13 +16,19 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import tiny
 from federation import hand
 from federation.hand import start, template, update
+from federation.test_leading import led
 from sammit.config import EvaluationConfig
 from sammit.errors import UserError
-from sammit.federation.rounds import Delivery, Rounds, in_site_order
-from sammit.federation.spill import BLOCK, Spill, Stored
+from sammit.federation import rounds
+from sammit.federation.exchange import Delivery, in_site_order
+from sammit.federation.rounds import Rounds
+from sammit.federation.spill import Spill
+from sammit.federation.stored import BLOCK, Stored
 from sammit.methods.base import Method, Server
+from sammit.methods.state import WeightedMean
 from sammit.vocabulary import Declared, Failure, Order, Reply, State, Update
 
 SITES = tuple("abcdefgh")
@@ -254,3 +260,27 @@ def test_orders_are_made_one_at_a_time(tmp_path: Path) -> None:
 
     loop(OneByOne(SITES), tmp_path / "waiting", Private()).run(start())
     assert 1 <= most <= 2
+
+
+def test_states_that_last_have_the_same_mean(tmp_path: Path) -> None:
+    """Tensor by tensor at the end, or all of each as it comes: bit for bit, while the files are there."""
+    draw = torch.Generator().manual_seed(0)
+    states = [{"one": torch.randn(70_000, generator=draw), "two": torch.randn(3, generator=draw)} for _ in range(4)]
+    fed, lasting = WeightedMean(), WeightedMean()
+    asked = Order("train", "a", 0, {})
+    with Spill(tmp_path / "waiting") as spill:
+        for weight, state in enumerate(states, 1):
+            fed.add(state, weight)
+            lasting.add(spill.put(update(asked, tensors=state), lasting=True).tensors, weight)
+        means = fed.mean(), lasting.mean()
+    assert means[0].keys() == means[1].keys() and all(torch.equal(means[0][name], means[1][name]) for name in means[0])
+
+
+def test_large_updates_on_disk_give_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across hospitals, with every update taken for a large one."""
+    tiny.make_sites(tmp_path / "root")
+    outs = [led(tmp_path / "root", tmp_path / "sites", tmp_path / "usual", "pfedsam")]
+    monkeypatch.setattr(rounds, "LARGE", 0)
+    outs.append(led(tmp_path / "root", tmp_path / "others", tmp_path / "large", "pfedsam"))
+    first, second = ((out / "models" / "last.safetensors").read_bytes() for out in outs)
+    assert first == second

@@ -10,6 +10,7 @@ from typing import Any
 from sammit.data.site import Site
 from sammit.federation.prepare import Prepared
 from sammit.federation.rounds import Progress
+from sammit.federation.tallies import mean, steps_per_site, traffic
 from sammit.files import write_atomically
 from sammit.reporting.cases import CaseScore, read_cases, write_cases
 from sammit.reporting.cross import CrossScore, matrix, read_cross, write_cross
@@ -68,11 +69,6 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
     experiment, judging = prepared.experiment, prepared.method.judging
     scored = [site.name for site in tested(prepared)]
     unseen = [name for name in experiment.evaluation.unseen if name in scored]  # none has validation patients
-    traffic = {
-        f"{way}_bytes_per_site_round": _mean([n for row in progress.log for n in row[f"{way}_bytes"].values()])
-        for way in ("up", "down")
-    }
-    total = sum(n for row in progress.log for way in ("up_bytes", "down_bytes") for n in row[way].values())
     return Facts(
         experiment.method.name,
         experiment.model.name,
@@ -84,7 +80,7 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
         {name: judging.unseen[0] if name in unseen else judging.reported for name in scored},
         dict.fromkeys(unseen, judging.unseen_rule),
         prepared.parameters(),
-        {**traffic, "total_bytes": total},
+        traffic(progress.log),
         {"total": seconds, "per_round": seconds / max(1, progress.round)},
         peak,
         experiment.evaluation.scored,
@@ -94,10 +90,5 @@ def _facts(prepared: Prepared, progress: Progress, selected: int, seconds: float
 def _steps(folder: RunFolder, prepared: Prepared, progress: Progress) -> dict[str, float]:
     """Optimiser steps of a site that trains, mean over sites: of the whole run, and of those the last local stage's."""
     names = [site.name for site in prepared.trainers]
-    rounds = [sum(row["steps"].get(name) or 0 for row in progress.log) for name in names]
-    last = [read_facts(folder.site(name) / "final.safetensors").get("steps", 0) for name in names]
-    return {"per_site": _mean(rounds) + _mean(last), "last_stage": _mean(last)}
-
-
-def _mean(values: list[int]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    last = mean([read_facts(folder.site(name) / "final.safetensors").get("steps", 0) for name in names])
+    return {"per_site": steps_per_site(progress.log, names) + last, "last_stage": last}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from sammit import plugins
-from sammit.errors import UserError, nearest
+from sammit.errors import TellableError, UserError, nearest
 from sammit.federation.guard import declaration_of
 from sammit.methods.base import Method
 from sammit.policy import POLICY_FILE, SitePolicy
@@ -44,7 +44,7 @@ class Asked:
 
 
 def check_agreed(site: str, policy: SitePolicy, name: str, method: Method) -> None:
-    """Raise UserError where a site takes no part in a method, or refuses what travels under it.
+    """Raise TellableError where a site takes no part in a method, or refuses what travels under it.
 
     Args:
         site, policy: who, and what its `site.toml` says.
@@ -53,10 +53,10 @@ def check_agreed(site: str, policy: SitePolicy, name: str, method: Method) -> No
     _check_known(site, policy, method)
     leave = "choose another method, or leave the site out with data.sites"
     if policy.methods and name not in policy.methods:
-        raise UserError(f"site '{site}' takes part in {', '.join(policy.methods)} only, not in {name}: {leave}")
+        raise TellableError(f"site '{site}' takes part in {', '.join(policy.methods)} only, not in {name}: {leave}")
     for thing, purpose in _travelling(method):
         if policy.refuses(thing):
-            raise UserError(f"site '{site}' refuses '{thing}' ({purpose}), which {name} asks for: {leave}")
+            raise TellableError(f"site '{site}' refuses '{thing}' ({purpose}), which {name} asks for: {leave}")
 
 
 def _check_known(site: str, policy: SitePolicy, method: Method) -> None:
@@ -90,14 +90,27 @@ def _travelling(method: Method) -> list[tuple[str, str]]:
 def asked(prepared: Prepared) -> Iterator[Asked]:
     """Everything beside the shared tensors that a prepared run sends: what is known of it before the first round."""
     method, site = prepared.method, prepared.trainers[0].name
+    extras = method.orders(prepared.server, site)[1]
+    yield from beside(method, prepared.template, prepared.surveys.get(site, {}), extras)
+
+
+def beside(method: Method, template: State, survey: State, extras: State) -> Iterator[Asked]:
+    """Everything beside the shared tensors that travels under a method.
+
+    Args:
+        method: with its options.
+        template: the shared tensors' shapes and types.
+        survey: what one site tells before the model is built.
+        extras: what one site is sent in the first round.
+    """
     ways: list[tuple[str, tuple[Declared, ...], State]] = [
-        ("once, from each site, before the model is built", method.surveyed, prepared.surveys.get(site, {})),
-        ("each round, to each site", method.extras_down, method.orders(prepared.server, site)[1]),
+        ("once, from each site, before the model is built", method.surveyed, survey),
+        ("each round, to each site", method.extras_down, extras),
         (FROM_EACH, method.extras_up, {}),
     ]
     for when, declarations, known in ways:
         for declared in declarations:
-            yield Asked(when, declared.name, _form(declared, known, prepared.template), declared.purpose)
+            yield Asked(when, declared.name, _form(declared, known, template), declared.purpose)
     for name, purpose in {**method.reports, **ALWAYS}.items():
         yield Asked(FROM_EACH, name, "a number", purpose)
 

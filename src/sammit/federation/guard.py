@@ -8,13 +8,20 @@ import torch
 from torch import Tensor
 
 from sammit.errors import UserError
-from sammit.federation.spill import Stored
+from sammit.federation.stored import Stored
+from sammit.methods.base import Judging
 from sammit.methods.state import first_not_finite
-from sammit.vocabulary import Declared, Failure, Reply, State, Update
+from sammit.reporting.summary import sound_entry
+from sammit.vocabulary import Declared, Failure, Judgement, Part, Reply, State, Update
 
 
 def refusal(
-    reply: Reply, round_index: int, template: State, declared: Sequence[Declared], reports: Collection[str]
+    reply: Reply,
+    round_index: int,
+    template: State,
+    declared: Sequence[Declared],
+    reports: Collection[str],
+    announced: int | None = None,
 ) -> str:
     """Why a reply to a training order is not taken, in one line; empty if it is sound.
 
@@ -24,6 +31,7 @@ def refusal(
         template: a tensor of the right shape and type for every shared name.
         declared: the extras the method declares for updates.
         reports: the names of the numbers it declares.
+        announced: how many samples the site said that it trains on, where it was asked.
     """
     if isinstance(reply, Failure):
         return reply.reason
@@ -31,11 +39,35 @@ def refusal(
         return f"answered a training order with {type(reply).__name__}"
     if reply.round != round_index:
         return f"sent an update for round {reply.round}"
-    if reply.samples < 1:
+    if type(reply.samples) is not int or reply.samples < 1:
         return f"claims {reply.samples} samples"
+    if announced is not None and reply.samples != announced:
+        return f"claims {reply.samples} samples, having announced {announced}"
     numbers = _error(lambda: check_reported(reply.metrics, reports))
     extras = _error(lambda: check_declared(reply.extras, tuple(declared), "an update"))
     return numbers or _names(reply, template) or extras or _tensors(reply, template)
+
+
+def judgement_refusal(reply: Reply, round_index: int, part: Part, judging: Judging) -> str:
+    """Why an answer to an order to score is not taken, in one line; empty if it is sound.
+
+    Args:
+        reply: what came back.
+        round_index, part: what was ordered.
+        judging: the models that may be judged.
+    """
+    if isinstance(reply, Failure):
+        return reply.reason
+    if not isinstance(reply, Judgement):
+        return f"answered an order to score with {type(reply).__name__}"
+    if (reply.round, reply.part) != (round_index, part):
+        return f"sent scores of the {reply.part} part in round {reply.round}"
+    for name, value in reply.dice.items():
+        if name not in {*judging.models, *judging.unseen}:
+            return f"sent a Dice of '{name}', which is no model of the method"
+        if not 0 <= value <= 1:
+            return f"sent a Dice of {value}"
+    return "" if not reply.entry or sound_entry(reply.entry) else "sent an entry that is none of a summary"
 
 
 def _names(update: Update, template: State) -> str:

@@ -129,5 +129,5 @@ def space_needed(prepared: Prepared) -> int:
     numbers = 3 * counts["local"] + (moments + unsent) * counts["shared"]  # a personal tensor has moments too
     site = 4 * 4 * numbers + 3_000_000
     shared = sum(tensor.nbytes for tensor in prepared.template.values())
-    waiting = shared * len(prepared.trainers) if prepared.method.all_at_once else 0
+    waiting = shared * len(prepared.trainers) if prepared.method.needs_all else 0
     return server + waiting + site * len(prepared.sites) + 4_000_000

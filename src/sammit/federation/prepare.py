@@ -192,3 +192,6 @@ def check_sites(experiment: Experiment, method: Method, sources: int) -> None:
     """Raise UserError where fewer sites train than a round needs."""
     if sources < experiment.training.min_sites and not method.pooled:
         raise UserError(f"training.min_sites: {experiment.training.min_sites}, but {sources} sites train; lower it")
+    rule, least = experiment.method.aggregator, method.aggregator.least
+    if sources < least:
+        raise UserError(f"method.aggregator: '{rule}' needs {least} sites or more, but {sources} train; use 'naive'")

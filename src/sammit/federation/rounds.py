@@ -7,41 +7,23 @@ round the server's state is written once, whole; a run that is killed goes on fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from sammit.config import Experiment
 from sammit.errors import UserError
-from sammit.federation.guard import check_declared, refusal
+from sammit.federation.exchange import Transport, in_site_order
+from sammit.federation.guard import check_declared, judgement_refusal, refusal
 from sammit.federation.small import SmallUpdates, received
 from sammit.federation.spill import Spill
+from sammit.federation.stored import Stored
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
-from sammit.vocabulary import Failure, Judgement, Order, OrderKind, Part, Reply, State, Update
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A reply and the bytes that the order and the reply took on the way."""
-
-    reply: Reply
-    down_bytes: int
-    up_bytes: int
-
-
-class Transport(Protocol):
-    """What an engine must do: carry orders to sites and bring back their replies, in any order."""
-
-    def exchange(self, orders: Iterable[Order]) -> Iterator[Delivery]:
-        """One delivery for each order; a site that cannot answer delivers a Failure.
-
-        Orders are made as they are asked for: an engine that sends one at a time need not hold them all.
-        """
-        ...
+from sammit.vocabulary import Failure, Judgement, Order, OrderKind, Part, State, Update
 
 
 @dataclass
@@ -82,6 +64,7 @@ class Rounds:
         save: writes a Progress durably, whole or not at all.
         tell: is called with each finished row of the log.
         waiting: a folder for updates that must wait, which is there only while they do.
+        announced: site -> how many samples it said that it trains on, where sites were asked.
     """
 
     method: Method
@@ -93,15 +76,17 @@ class Rounds:
     save: Callable[[Progress], None]
     tell: Callable[[dict[str, Any]], None]
     waiting: Path
+    announced: Mapping[str, int] = field(default_factory=dict)
 
-    def run(self, progress: Progress) -> Progress:
-        """All rounds that are left."""
+    def run(self, progress: Progress, until: int | None = None) -> Progress:
+        """All rounds that are left, or those until there are `until`."""
+        end = self.experiment.training.rounds if until is None else until
         while True:
             if not progress.judged:
                 progress = self._judge_round(progress)
                 self.save(progress)
                 self.tell(progress.log[-1])
-            if progress.round == self.experiment.training.rounds:
+            if progress.round == end:
                 return progress
             progress = self._train_round(progress)
             self.save(progress)
@@ -128,13 +113,7 @@ class Rounds:
                 pass
         check_declared(server.memory, self.method.server_state, "the server's memory")
         taken = list(line["loss"])
-        needed = min(self.experiment.training.min_sites, len(self.train_sites))  # pooled training has one
-        if len(taken) < needed:
-            reasons = "; ".join(f"{site}: {reason}" for site, reason in line["failed"].items())
-            raise UserError(
-                f"round {index}: {len(taken)} of {len(self.train_sites)} sites answered, "
-                f"training.min_sites asks for {needed} ({reasons}); mend the sites, then --resume"
-            )
+        self._enough(index, len(taken), line["failed"], self.method.aggregator.least)
         line["server"] = {name: _finite(value) for name, value in server.metrics.items()}
         line["seconds"] = perf_counter() - started
         origins = {site: asked[site].fingerprint for site in taken}
@@ -147,6 +126,18 @@ class Rounds:
             accepted={**progress.accepted, **dict.fromkeys(taken, index)},
             origins={**progress.origins, **origins},
         )
+
+    def _enough(self, index: int, answered: int, failed: Mapping[str, str], least: int = 1) -> None:
+        """Raise UserError where fewer sites answered in a round than the recipe, or `least` for the rule, asks for."""
+        asked_for = self.experiment.training.min_sites
+        needed = min(max(asked_for, least), len(self.train_sites))  # pooled training has one, a preview too
+        if answered < needed:
+            reasons = "; ".join(f"{site}: {reason}" for site, reason in failed.items())
+            raise UserError(
+                f"round {index}: {answered} of {len(self.train_sites)} sites answered, "
+                f"{'training.min_sites' if asked_for >= least else 'method.aggregator'} asks for {needed} ({reasons}); "
+                "mend the sites, then --resume"
+            )
 
     def _accepted(
         self, orders: Iterator[Order], asked: Mapping[str, Order], line: dict[str, Any], spill: Spill
@@ -167,7 +158,8 @@ class Rounds:
             if not isinstance(reply, Failure):
                 early = Failure(reply.site, line["round"], "answered before it was asked")
                 reply = received(reply, asked[reply.site], template, small) if reply.site in asked else early
-            reason = refusal(reply, line["round"], template, self.method.extras_up, self.method.reports)
+            known = (self.method.extras_up, self.method.reports, self.announced.get(reply.site))
+            reason = refusal(reply, line["round"], template, *known)
             if reason or not isinstance(reply, Update):
                 line["failed"][reply.site] = reason
                 continue
@@ -175,8 +167,8 @@ class Rounds:
             line["steps"][reply.site] = reply.metrics.get("steps")
             others = {name: _finite(n) for name, n in reply.metrics.items() if name not in ("loss", "steps")}
             line["numbers"][reply.site] = others
-            if self.method.all_at_once:
-                yield spill.put(reply)
+            if self.method.needs_all or _large(reply):
+                yield spill.put(reply, lasting=True)
             else:
                 yield reply
                 spill.drop(delivery.reply)
@@ -188,12 +180,15 @@ class Rounds:
         best, best_shared = progress.best, progress.best_shared
         every, last = self.experiment.evaluation.every, progress.round == self.experiment.training.rounds
         if every and (progress.round % every == 0 or last):
-            judged = self.evaluate(progress, progress.server.shared, index, "evaluate", "val", self.train_sites)
+            judged, failed = self._judged(progress, progress.server.shared, index, "evaluate", "val", self.train_sites)
             line["validation"] = {site: dict(judgement.dice) for site, judgement in judged.items()}
+            line["failed"] = {**line["failed"], **failed}
+            self._enough(index, len(judged), line["failed"])
             reported = self.method.judging.reported
             dice = [j.dice[reported] for j in judged.values() if reported in j.dice]
             mean = sum(dice) / len(dice) if dice else -1.0
-            if mean > best[1] and self.experiment.evaluation.selection == "best":
+            # a mean over fewer sites cannot be set against one over all of them
+            if mean > best[1] and not failed and self.experiment.evaluation.selection == "best":
                 best, best_shared = (index, mean), progress.server.shared
                 self._tell_sites(progress, "keep", index, {})
         return replace(progress, judged=True, best=best, best_shared=best_shared, log=[*progress.log, line], line={})
@@ -214,16 +209,26 @@ class Rounds:
         self, progress: Progress, shared: State, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
     ) -> dict[str, Judgement]:
         """Each site's own scores of a state; a site that fails is a UserError, since no table can be made without."""
+        judged, failed = self._judged(progress, shared, index, kind, part, sites)
+        for site, reason in failed.items():
+            raise UserError(f"site '{site}' could not be scored: {reason}")
+        return judged
+
+    def _judged(
+        self, progress: Progress, shared: State, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
+    ) -> tuple[dict[str, Judgement], dict[str, str]]:
+        """Each site's own scores of a state, and why others gave none."""
         mark = fingerprint(shared)
         orders = [replace(self._order(progress, site, kind, index, shared, mark), part=part) for site in sites]
-        found = {}
+        found, failed = {}, {}
         for delivery in in_site_order(self.transport.exchange(orders), sites, index):
             reply = delivery.reply
-            if isinstance(reply, Failure):
-                raise UserError(f"site '{reply.site}' could not be scored: {reply.reason}")
-            if isinstance(reply, Judgement):
+            reason = judgement_refusal(reply, index, part, self.method.judging)
+            if reason or not isinstance(reply, Judgement):
+                failed[reply.site] = reason
+            else:
                 found[reply.site] = reply
-        return found
+        return found, failed
 
     def _tell_sites(self, progress: Progress, kind: Any, index: int, shared: State) -> None:
         mark = fingerprint(shared)
@@ -262,36 +267,12 @@ class _Marks:
         return self._mark if tensors is self._shared else fingerprint(tensors)
 
 
-def in_site_order(
-    deliveries: Iterable[Delivery],
-    sites: Sequence[str],
-    round_index: int,
-    put: Callable[[Reply], Reply] = lambda reply: reply,
-) -> Iterator[Delivery]:
-    """One delivery for each site, in the sites' sequence, whatever the order of arrival.
+LARGE = 1 << 26
+"""Bytes of an update that lies on disk from which on a sum of all of it, in float64, is not kept in memory."""
 
-    One that comes early waits for those before it; a site that never answers gets a Failure; what nobody asked for,
-    or a second answer, is dropped.
 
-    Args:
-        deliveries: as they arrive.
-        sites: who was asked.
-        round_index: for the Failure.
-        put: makes of a reply that must wait one that takes no memory.
-    """
-    waiting: dict[str, Delivery] = {}
-    left = list(reversed(sites))
-    for delivery in deliveries:
-        site = delivery.reply.site
-        if site in waiting or site not in left:
-            continue
-        waiting[site] = delivery if site == left[-1] else replace(delivery, reply=put(delivery.reply))
-        del delivery  # or it would be held while those behind it are used
-        while left and left[-1] in waiting:
-            yield waiting.pop(left.pop())
-    for site in reversed(left):
-        silent = Delivery(Failure(site, round_index, "did not answer"), 0, 0)
-        yield waiting.pop(site, silent)
+def _large(update: Update) -> bool:
+    return isinstance(update.tensors, Stored) and update.tensors.nbytes > LARGE
 
 
 def _finite(value: float | None) -> float | None:

@@ -9,11 +9,12 @@ from functools import partial
 from torch import nn
 
 from sammit.config import Experiment
-from sammit.errors import UserError
+from sammit.errors import TellableError
 from sammit.federation.consent import check_agreed
 from sammit.federation.cross import at_home, score_visitors
 from sammit.federation.guard import check_declared, refusal
 from sammit.federation.memory import PrivateMemory
+from sammit.federation.noise import SiteNoise
 from sammit.federation.pictures import CasePictures
 from sammit.federation.scoring import SiteScores, Use
 from sammit.federation.small import UNSENT, SmallUpdates, base_of, left_unsent
@@ -71,6 +72,7 @@ class Worker:
         experiment: Experiment,
         lent: Mapping[str, Callable[[], State]] | None = None,
         policy: SitePolicy | None = None,
+        noise: SiteNoise | None = None,
     ) -> None:
         """
         Args:
@@ -81,10 +83,11 @@ class Worker:
                 all of them; across hospitals nobody lends, and a site that takes no part is judged with the global
                 model alone.
             policy: what the site agrees to; to all by default.
+            noise: what is done to its updates before they leave; nothing by default.
         """
         self.site, self.view, self.method, self.backbone = site, view, method, backbone
         self.memory, self.experiment, self.lent = memory, experiment, lent
-        self.policy = policy or SitePolicy()
+        self.policy, self.noise = policy or SitePolicy(), noise
         self.small = SmallUpdates.of(experiment)
 
     def handle(self, order: Order) -> Reply:
@@ -102,7 +105,9 @@ class Worker:
 
     def _train(self, order: Order) -> Update | SmallUpdate:
         check_agreed(self.site.name, self.policy, self.experiment.method.name, self.method)
-        committed = self.memory.committed()[0]
+        committed, last = self.memory.committed()
+        if self.noise and self.method.shared_names(self.backbone.live):
+            self.noise.admit(last)
         work = self._work(order, _of_method(committed))
         outcome = self.method.train(work)
         shared, personal = self.method.split(work)
@@ -111,6 +116,8 @@ class Worker:
         sent = self.method.aggregator.cut(shared, self.site.name)
         update = Update(self.site.name, order.round, sent, outcome.extras, samples, outcome.metrics)
         self._check(update)
+        if self.noise:
+            update = self.noise.applied(update, base_of(order, self._template()))
         reply, unsent = self._as_sent(update, order, without_prefix(UNSENT, committed))
         self.memory.stage(private | with_prefix(UNSENT, unsent), order.round, order.fingerprint)
         return reply
@@ -136,10 +143,10 @@ class Worker:
         return self.method.aggregator.cut(shared, self.site.name)
 
     def _check(self, update: Update) -> None:
-        """Raise UserError where the server would refuse the update: what it must not have does not leave at all."""
+        """Raise TellableError where the server would refuse the update: what it must not have does not leave at all."""
         reason = refusal(update, update.round, self._template(), self.method.extras_up, self.method.reports)
         if reason:
-            raise UserError(reason)
+            raise TellableError(reason)
 
     def _finish(self, order: Order) -> None:
         """The state that the run leaves: the selected one, after the method's last local stage."""
@@ -166,13 +173,13 @@ class Worker:
         outcome = self.method.join(work)
         private = self._private(outcome, self.method.split(work)[1])
         sent = dict(self.method.aggregator.fill(order.tensors, self.backbone.start))
-        return self._personal(private, sent), outcome.metrics
+        return self.personal(private, sent), outcome.metrics
 
     def _work(self, order: Order, private: State) -> Work:
         """The model in this site's state, and what the method needs around it."""
         sent = dict(self.method.aggregator.fill(order.tensors, self.backbone.start))
         order = replace(order, tensors=self.method.aggregator.without_held(sent))
-        self._load(sent, self._personal(private, sent))
+        self._load(sent, self.personal(private, sent))
         self.backbone.model.train()
         e = self.experiment
         live = self.method.trained_names(self.backbone.live)
@@ -181,7 +188,7 @@ class Worker:
     def _load(self, shared: State, personal: State) -> None:
         put(self.backbone.model, {**self.backbone.start, **shared, **personal})
 
-    def _personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: State) -> State:
         """The tensors that make the shared model this site's own."""
         return self.method.personal(private, self.method.aggregator.without_held(shared))
 
@@ -191,7 +198,7 @@ class Worker:
         if self.method.aggregator.refactors:
             private = without_moments(private, filter(is_factor, self.method.shared_names(self.backbone.live)))
         if first_not_finite(private):  # its name is not told: the reason goes to the server
-            raise UserError("what stays at the site became NaN or infinite; a lower training.lr may help")
+            raise TellableError("what stays at the site became NaN or infinite; a lower training.lr may help")
         return private
 
     def _evaluate(self, order: Order) -> Judgement:
@@ -239,13 +246,13 @@ class Worker:
         """The models this site can judge: one that takes no part has none of its own.
 
         Raises:
-            UserError: there is none.
+            TellableError: there is none.
         """
         if self.site.name not in self.experiment.evaluation.unseen:
             return self.method.judging.models
         judged = tuple(which for which in self.method.judging.unseen if which == "global" or self.lent)
         if not judged:
-            raise UserError("takes no part, and the method has no model for it where nobody lends theirs")
+            raise TellableError("takes no part, and the method has no model for it where nobody lends theirs")
         return judged
 
     def _uses(self, which: Judged, shared: State, private: State) -> list[Use]:
@@ -253,16 +260,16 @@ class Worker:
         if which == "global":
             return [partial(self.as_model, "global", shared, {})]
         if which == "personal":
-            return [partial(self.as_model, "personal", shared, self._personal(private, shared))]
+            return [partial(self.as_model, "personal", shared, self.personal(private, shared))]
         lent = (self.lent or {}).values()
         if which == "experts":
-            mean = mean_of(self._personal(read(), shared) for read in lent)
+            mean = mean_of(self.personal(read(), shared) for read in lent)
             return [partial(self.as_model, "personal", shared, mean)]
         return [partial(self._as_lent, read, shared) for read in lent]
 
     def _as_lent(self, read: Callable[[], State], shared: State) -> nn.Module:
         """The backbone's model as another site's own; that site's state is in memory no longer than it is needed."""
-        return self.as_model("personal", shared, self._personal(read(), shared))
+        return self.as_model("personal", shared, self.personal(read(), shared))
 
     def as_model(self, which: Which, shared: State, personal: State) -> nn.Module:
         """The backbone's model as the global or a personal one."""
