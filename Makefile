@@ -12,7 +12,7 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-slow: .venv/dev .venv-nnunet/ready
+test-slow: .venv/flare .venv-nnunet/ready
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/dev
@@ -35,6 +35,10 @@ clean:
 
 .venv/dev: .venv/core
 	$(INSTALL) --editable ".[dev]"
+	touch $@
+
+.venv/flare: .venv/dev
+	$(INSTALL) --editable ".[dev,flare]"
 	touch $@
 
 # nnU-Net's own environment: it brings timm and torchvision, which must never be in Sammit's.

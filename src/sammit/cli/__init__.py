@@ -9,7 +9,7 @@ import sys
 import click
 import typer
 
-from sammit.cli import data, inspect, run, study, use, weights
+from sammit.cli import data, deploy, inspect, run, site, study, use, weights
 from sammit.errors import UserError
 
 STOPPED = 130  # what typer makes of Ctrl-C
@@ -30,6 +30,8 @@ app.command("report")(use.report)
 app.command("list")(inspect.list_plugins)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
+app.add_typer(deploy.app, name="deploy")
+app.add_typer(site.app, name="site")
 
 
 @app.callback(invoke_without_command=True)
