@@ -21,7 +21,14 @@ from sammit.methods.base import Method
 from sammit.plugins import load
 from sammit.runs import read_state
 
-ACROSS = [name for name in tiny.METHODS if not load("methods", name).Method.pooled]
+QUICK = ("pfedsam", "scaffold", "feddg_elcfs", "fca")
+"""A personal part, states at both ends, a survey, an extra: the other methods are slow in number alone."""
+
+ACROSS = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in tiny.METHODS
+    if not load("methods", name).Method.pooled
+]
 
 
 @pytest.fixture(scope="module")
