@@ -142,6 +142,14 @@ def test_a_site_that_takes_no_part_says_why(root: Path, tmp_path: Path) -> None:
         answered_by(sites, tmp_path / "out", "apfl")
 
 
+def test_a_site_without_a_structure_is_named(root: Path, tmp_path: Path) -> None:
+    sites = hospitals(root, tmp_path / "sites")
+    toml = Path(sites["birch"].premises.data) / "dataset.toml"
+    toml.write_text(toml.read_text().replace("cup = 2\n", ""))
+    with pytest.raises(UserError, match=r"site 'birch' has the structures disc, site 'aster' disc, cup: name the same"):
+        answered_by(sites, tmp_path / "out")
+
+
 def test_a_reason_names_nothing_of_the_site(root: Path, tmp_path: Path) -> None:
     """A mask is missing: the site's log says which, the server hears that something is wrong."""
     sites = hospitals(root, tmp_path / "sites")

@@ -279,8 +279,9 @@ def test_states_that_last_have_the_same_mean(tmp_path: Path) -> None:
 def test_large_updates_on_disk_give_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across hospitals, with every update taken for a large one."""
     tiny.make_sites(tmp_path / "root")
-    outs = [led(tmp_path / "root", tmp_path / "sites", tmp_path / "usual", "pfedsam")]
+    once = {"training": {"rounds": 1}, "evaluation": {"every": 0, "selection": "last"}}
+    outs = [led(tmp_path / "root", tmp_path / "sites", tmp_path / "usual", "fedavg", **once)]
     monkeypatch.setattr(rounds, "LARGE", 0)
-    outs.append(led(tmp_path / "root", tmp_path / "others", tmp_path / "large", "pfedsam"))
+    outs.append(led(tmp_path / "root", tmp_path / "others", tmp_path / "large", "fedavg", **once))
     first, second = ((out / "models" / "last.safetensors").read_bytes() for out in outs)
     assert first == second

@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from federation.flare.real import MEMBER, SITES, Federation, job
 from sammit.data.phantom import draw_eye, write_png
 from sammit.errors import UserError
 from sammit.federation.flare import admin
-from sammit.federation.flare.checks import check_site, server
+from sammit.federation.flare.checks import certificate, check_site, server
 from sammit.federation.flare.kit import Project, kits_of, provision, write_project
 from sammit.federation.premises import load_premises
 from sammit.federation.preview import preview
@@ -132,6 +133,13 @@ def test_no_certificate_no_answer(federation: Federation) -> None:
     hung_up = contextlib.suppress(ssl.SSLError, ConnectionError)
     with hung_up, socket.create_connection((host, int(port)), 5) as plain, context.wrap_socket(plain) as secure:
         assert secure.recv(9) == b"", "the server talks to nobody in particular"
+
+
+def test_a_certificate_that_ends_is_spoken_of(federation: Federation) -> None:
+    path = federation.kits / "aster" / "startup" / "client.crt"
+    assert "ask for a new kit soon" in certificate(path, datetime.now(UTC) + timedelta(days=340))
+    with pytest.raises(UserError, match=r"valid from .* to .* only; ask for a new kit"):
+        certificate(path, datetime.now(UTC) + timedelta(days=400))
 
 
 def test_a_site_that_could_take_part_is_told_so(federation: Federation) -> None:
