@@ -1,4 +1,4 @@
-"""Who gets in, and what gets out: strangers at the one port, and every byte that two sites send in a whole run."""
+"""A deployed run is the local run; who gets in, and what gets out: every byte that two sites send in a whole run."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sammit.federation.flare.checks import certificate, check_site, server
 from sammit.federation.flare.kit import Project, kits_of, provision, write_project
 from sammit.federation.premises import load_premises
 from sammit.federation.preview import preview
+from sammit.runs import read_state
 
 pytestmark = [pytest.mark.slow, pytest.mark.flare]
 
@@ -56,13 +57,36 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         yield made
 
 
-def test_what_leaves_is_what_was_shown_and_nothing_private(federation: Federation, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def tapped(federation: Federation) -> Federation:
+    """After a whole run of pFedSAM."""
+    what = tiny.experiment(federation.data, "pfedsam")
+    assert federation.carry_out(job("tapped", what))[0] == ""
+    return federation
+
+
+def test_a_deployed_run_is_the_local_run(tapped: Federation, tmp_path: Path) -> None:
+    """Shared and personal tensors bit for bit, and every loss, score and byte of the log."""
+    what = tiny.experiment(tapped.data, "pfedsam")
+    local, server = tiny.run(what, tmp_path / "local"), tapped.run_folder("tapped")
+    for name in ("global", "last"):
+        ours, theirs = (out / "models" / f"{name}.safetensors" for out in (server, local))
+        assert read_state(ours)[0].keys() == read_state(theirs)[0].keys()
+        assert ours.read_bytes() == theirs.read_bytes()
+    for here, there in zip(tiny.rows(server), tiny.rows(local), strict=True):
+        assert {**here, "seconds": 0} == {**there, "seconds": 0}
+    for site in SITES:
+        personal = Path("models") / "sites" / f"{site}.safetensors"
+        assert (tapped.site_folder(site, "tapped") / personal).read_bytes() == (local / personal).read_bytes()
+
+
+def test_what_leaves_is_what_was_shown_and_nothing_private(tapped: Federation, tmp_path: Path) -> None:
     """All frames of both sites in a whole run, before they are encrypted."""
+    federation = tapped
     what = tiny.experiment(federation.data, "pfedsam")
     shown = {
         site: preview(what, site, load_premises(federation.kits / site), tmp_path / "shown" / site) for site in SITES
     }
-    assert federation.carry_out(job("tapped", what))[0] == ""
     taps = [path.read_bytes() for path in (federation.folder / "tap").iterdir()]
     assert len(taps) >= 2 * len(SITES)  # of each site the client and its job
 

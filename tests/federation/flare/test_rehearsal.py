@@ -20,7 +20,7 @@ pytest.importorskip("nvflare", reason="the extra `flare` is not installed")
 from federation.flare.real import free_port
 from sammit.runs import read_state
 
-pytestmark = [pytest.mark.slow, pytest.mark.flare]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 DOC = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from nvflare.fuel.flare_api.api_spec import (
     JobNotRunning,
     NoConnection,
     NoReply,
+    SessionClosed,
 )
 from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
 
@@ -51,8 +52,11 @@ def lead_session(kit: Path, seconds: float = 20.0) -> Iterator[Session]:
         raise UserError(
             f"the server cannot be reached with {kit}: start it, or check host and port ({error})"
         ) from None
+    session.set_timeout(60.0)  # the server may be busy with a round
     try:
         yield session
+    except (ConnectionError, SessionClosed) as error:
+        raise UserError(f"the connection to the server ended ({error}); runs go on: sammit deploy status") from None
     finally:
         session.close()
 
@@ -147,7 +151,7 @@ def _followed(session: Session, job: str, tell: Tell, every: float) -> bool:
     """Wait for a job, telling each finished row of its log; whether it was paused before the run's end."""
     seen, paused = 0, False
     while True:
-        state = str(session.get_job_meta(job)["status"])
+        state = _state(session, job)
         progress = _asked(session, job, PROGRESS, {"seen": seen}) if state == "RUNNING" else {}
         for row in progress.get("rows", ()):
             seen += 1
@@ -160,13 +164,25 @@ def _followed(session: Session, job: str, tell: Tell, every: float) -> bool:
         time.sleep(every)
 
 
+def _state(session: Session, job: str, tries: int = 5) -> str:
+    """How far a job is; one answer that comes too late is not the end of the connection."""
+    for left in reversed(range(tries)):
+        try:
+            return str(session.get_job_meta(job)["status"])
+        except ConnectionError:
+            if not left:
+                raise
+            time.sleep(1)
+    raise AssertionError("unreachable")
+
+
 def _asked(session: Session, job: str, topic: str, what: dict[str, Any]) -> dict[str, Any]:
     """A running job's answer; empty while it is starting or ending."""
     try:
         answer = session.do_app_command(job, topic, what)
     except AuthorizationError:
         raise UserError(f"{job}: is another lead's run; follow it with the kit it was submitted with") from None
-    except (CommandError, InternalError, JobNotFound, JobNotRunning, NoReply):
+    except (CommandError, ConnectionError, InternalError, JobNotFound, JobNotRunning, NoReply):
         return {}
     return answer if isinstance(answer, dict) else {}
 
