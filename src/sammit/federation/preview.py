@@ -41,8 +41,7 @@ class _Overheard:
         kind = getattr(asked, "kind", "invitation")
         file = f"{len(self.rows) + 1:02d}-{kind}.safetensors"
         write_atomically(self.out / file, reply.read_bytes())
-        size = {"bytes": reply.stat().st_size}
-        self.rows.append({"file": file, "answers": kind, "is": type(said).__name__, **describe(said), **size})
+        self.rows.append({"file": file, "answers": kind, "is": type(said).__name__, **describe(said)})
 
 
 def leaves(experiment: Experiment, name: str, premises: Premises) -> tuple[State, list[Asked]]:

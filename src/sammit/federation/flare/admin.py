@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -45,6 +46,7 @@ def lead_session(kit: Path, seconds: float = 20.0) -> Iterator[Session]:
         UserError: the folder is no such kit, or the server cannot be reached or does not accept it.
     """
     kit = lead_kit(kit)
+    logging.getLogger("nvflare").setLevel(logging.CRITICAL)  # what it complains of comes back as an exception
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # the engine talks
             session = new_secure_session(kit.resolve().name, str(kit.resolve()), timeout=seconds)
@@ -90,8 +92,7 @@ def submit(session: Session, job: Job) -> str:
     Raises:
         UserError: there is a run of this name, which is not to be gone on with, or one that is not over.
     """
-    earlier = [state for name, state in _jobs(session) if name == job.run]
-    if earlier and not job.resume:
+    if not job.resume and any(row["run"] == job.run for row in runs(session)):
         raise UserError(
             f"{job.run}: there is a run of this name; add --resume to go on with it, or choose another --run"
         )
@@ -109,10 +110,6 @@ def job_of(session: Session, run: str) -> str:
     if not jobs:
         raise UserError(f"{run}: the server has no such run; `sammit deploy status` lists them")
     return str(max(jobs, key=lambda job: str(job.get("submit_time")))["job_id"])
-
-
-def _jobs(session: Session) -> list[tuple[str, str]]:
-    return [(row["run"], row["state"]) for row in runs(session)]
 
 
 def runs(session: Session) -> list[dict[str, str]]:
@@ -166,14 +163,11 @@ def _followed(session: Session, job: str, tell: Tell, every: float) -> bool:
 
 def _state(session: Session, job: str, tries: int = 5) -> str:
     """How far a job is; one answer that comes too late is not the end of the connection."""
-    for left in reversed(range(tries)):
-        try:
+    for _ in range(tries - 1):
+        with contextlib.suppress(ConnectionError):
             return str(session.get_job_meta(job)["status"])
-        except ConnectionError:
-            if not left:
-                raise
-            time.sleep(1)
-    raise AssertionError("unreachable")
+        time.sleep(1)
+    return str(session.get_job_meta(job)["status"])
 
 
 def _asked(session: Session, job: str, topic: str, what: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sammit.errors import UserError
@@ -64,8 +64,9 @@ def parties(kits: Path, file: str) -> list[str]:
     return sorted(path.parent.parent.name for path in kits.glob(f"*/startup/{file}"))
 
 
-def rehearse(kits: Path, data: Path, homes: Path, device: str) -> Party:
-    """Start the server and every site of a federation; a site without settings gets some.
+@contextlib.contextmanager
+def rehearse(kits: Path, data: Path, homes: Path, device: str) -> Iterator[Party]:
+    """The server and every site of a federation, running; a site without settings gets some.
 
     Args:
         kits: the folder of startup kits.
@@ -83,8 +84,7 @@ def rehearse(kits: Path, data: Path, homes: Path, device: str) -> Party:
     for name in sites:
         if not (kits / name / POLICY_FILE).exists():
             write_premises(kits / name, data, homes / "homes" / name, device)
-    party = Party(kits, homes / "logs")
-    party.__enter__()
-    for name in (*parties(kits, "fed_server.json"), *sites):
-        party.start(name)
-    return party
+    with Party(kits, homes / "logs") as party:
+        for name in (*parties(kits, "fed_server.json"), *sites):
+            party.start(name)
+        yield party
