@@ -12,12 +12,17 @@ layer's answer to zeros, its bias, and costs no product on the way in or out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
 
 Tables = tuple[Tensor, Tensor]
 """Relative positions by row and by column, (L, d) each."""
+
+Strips = list[tuple[int, int]]
+"""How a side of the grid is cut: (tokens, queries along a window's side) of each strip."""
 
 
 def attention(qkv: Tensor, heads: int, tables: Tables | None) -> Tensor:
@@ -28,7 +33,7 @@ def attention(qkv: Tensor, heads: int, tables: Tables | None) -> Tensor:
         heads: D is heads times d.
         tables: relative positions; None where the model has none.
     """
-    return _attend(qkv, qkv, heads, tables)
+    return _attend(*_queries_apart(qkv), heads, tables)
 
 
 def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: int, filler: Tensor | None) -> Tensor:
@@ -42,21 +47,36 @@ def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: i
     # Small kernels in a row are cheap on a processor; a GPU is faster at a few queries too many.
     apart = qkv.device.type == "cpu"
     rows, columns = (_strips(side, window, apart) for side in qkv.shape[1:3])
+    grid = _queries_apart(qkv)
+    fillers = (None, None) if filler is None else _queries_apart(filler)
     bands = []
-    for band, (_, row_side) in zip(torch.split(qkv, [length for length, _ in rows], 1), rows, strict=True):
+    for band, height in zip(_split(grid, rows, 1), rows, strict=True):
         parts = []
-        for part, (_, column_side) in zip(
-            torch.split(band, [length for length, _ in columns], 2), columns, strict=True
-        ):
-            queries = partition(filled(part, (row_side, column_side), filler), (row_side, column_side))
-            mixed = _attend(queries, filled(queries, (window, window), filler), heads, tables)
-            parts.append(unpartition(mixed, (part.shape[1], part.shape[2])))
+        for part, width in zip(_split(band, columns, 2), columns, strict=True):
+            sides = (height[1], width[1])
+            q, kv = (partition(filled(one, sides, nothing), sides) for one, nothing in zip(part, fillers, strict=True))
+            mixed = _attend(q, filled(kv, (window, window), fillers[1]), heads, tables)
+            parts.append(unpartition(mixed, (height[0], width[0])))
         bands.append(torch.cat(parts, dim=2))
     return torch.cat(bands, dim=1)
 
 
-def _strips(length: int, window: int, apart: bool) -> list[tuple[int, int]]:
-    """How a side of the grid is cut: (tokens, queries along a window's side) of each strip.
+def _queries_apart(qkv: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., 3 D) -> (..., D) queries and (..., 2 D) keys and values; gradients meet again in one pass."""
+    width = qkv.shape[-1] // 3
+    q, kv = qkv.split([width, 2 * width], dim=-1)
+    return q, kv
+
+
+def _split(grid: tuple[Tensor, Tensor], strips: Strips, axis: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Queries, and keys and values, strip after strip along an axis."""
+    lengths = [length for length, _ in strips]
+    q, kv = (torch.split(one, lengths, axis) for one in grid)
+    return zip(q, kv, strict=True)
+
+
+def _strips(length: int, window: int, apart: bool) -> Strips:
+    """How a side of `length` tokens is cut.
 
     With `apart` what is left over after the last whole window is a strip of its own, in which a window has as many
     queries as tokens.
@@ -95,9 +115,9 @@ def unpartition(windows: Tensor, shape: tuple[int, int]) -> Tensor:
 
 
 def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) -> Tensor:
-    """(B, a, b, 3 D), the first rows and columns of (B, h, w, 3 D) -> (B, a, b, D), queries to all of the tokens."""
-    q = _by_head(queries, 0, heads)
-    k, v = _by_head(tokens, 1, heads), _by_head(tokens, 2, heads)
+    """(B, a, b, D), the first rows and columns of (B, h, w, 2 D) -> (B, a, b, D), queries to all of the tokens."""
+    q = _by_head(queries, heads)
+    k, v = (_by_head(one, heads) for one in tokens.chunk(2, dim=-1))
     if tables is None:
         mixed = scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
     else:
@@ -105,9 +125,9 @@ def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) 
     return mixed.transpose(1, 2).reshape(*queries.shape[:3], -1)
 
 
-def _by_head(qkv: Tensor, which: int, heads: int) -> Tensor:
-    """(B, h, w, 3 D) -> (B, heads, h, w, d): queries, keys or values."""
-    return qkv.reshape(*qkv.shape[:3], 3, heads, -1)[:, :, :, which].permute(0, 3, 1, 2, 4)
+def _by_head(tokens: Tensor, heads: int) -> Tensor:
+    """(B, h, w, D) -> (B, heads, h, w, d)."""
+    return tokens.unflatten(-1, (heads, -1)).permute(0, 3, 1, 2, 4)
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
