@@ -64,7 +64,7 @@ def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: i
 def _queries_apart(qkv: Tensor) -> tuple[Tensor, Tensor]:
     """(..., 3 D) -> (..., D) queries and (..., 2 D) keys and values; gradients meet again in one pass."""
     width = qkv.shape[-1] // 3
-    q, kv = qkv.split([width, 2 * width], dim=-1)
+    q, kv = torch.split(qkv, [width, 2 * width], -1)
     return q, kv
 
 
@@ -127,7 +127,7 @@ def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) 
 
 def _by_head(tokens: Tensor, heads: int) -> Tensor:
     """(B, h, w, D) -> (B, heads, h, w, d)."""
-    return tokens.unflatten(-1, (heads, -1)).permute(0, 3, 1, 2, 4)
+    return tokens.reshape(*tokens.shape[:3], heads, -1).permute(0, 3, 1, 2, 4)
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
