@@ -18,7 +18,7 @@ from sammit.errors import UserError
 from sammit.files import is_draft, write_atomically
 from sammit.recipe import experiment_from
 from sammit.toml import read_toml, to_toml
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 LIBRARIES = ("sammit", "torch", "transformers", "numpy", "safetensors")
 
@@ -98,7 +98,7 @@ def run_name(text: str) -> str:
     return text
 
 
-def apart(state: State) -> State:
+def apart(state: AnyState) -> State:
     """The same tensors on the CPU, each contiguous and in memory of its own, as safetensors wants them."""
     seen: set[int] = set()
     result: State = {}
@@ -110,8 +110,8 @@ def apart(state: State) -> State:
     return result
 
 
-def write_state(path: Path, state: State, facts: Mapping[str, Any]) -> None:
-    """Tensors and facts about them in one safetensors file, atomically.
+def write_state(path: Path, state: AnyState, facts: Mapping[str, Any]) -> None:
+    """AnyState and facts about them in one safetensors file, atomically.
 
     Args:
         path: the file.

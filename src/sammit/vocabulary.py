@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 State = dict[str, "Tensor"]
-"""Tensors by their whole dotted name."""
+"""AnyState by their whole dotted name."""
+
+AnyState = Mapping[str, "Tensor"]
+"""The same, to be read only: a `State`, or a file that gives each tensor as it is asked for."""
 
 Part = Literal["train", "val", "test"]
 """The three parts of a site's patients."""
@@ -161,7 +164,7 @@ class Order:
     kind: OrderKind
     site: str
     round: int
-    tensors: State
+    tensors: AnyState
     extras: State = field(default_factory=dict)
     fingerprint: str = ""
     accepted: int = -1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from sammit.federation.rounds import Progress
+from sammit.federation.stored import stored_parts
 from sammit.methods.base import Server
 from sammit.methods.state import with_prefix, without_prefix
 from sammit.runs import read_state, write_state
@@ -27,6 +29,16 @@ def save_progress(folder: Path, progress: Progress) -> None:
     write_state(folder / "server.safetensors", state, facts)
 
 
+def leave_on_disk(folder: Path, progress: Progress) -> None:
+    """Let the shared tensors lie where `save_progress` wrote them, each read when it is asked for.
+
+    What an older checkpoint gave must not be used any more, for its file is another's now.
+    """
+    shared, _, best = stored_parts(folder / "server.safetensors", ("shared", "memory", "best"))
+    progress.server = replace(progress.server, shared=shared)
+    progress.best_shared = shared if _best_is_last(progress) else best
+
+
 def load_progress(folder: Path) -> Progress | None:
     """The last Progress written, or None before the first."""
     path = folder / "server.safetensors"
@@ -42,4 +54,4 @@ def load_progress(folder: Path) -> Progress | None:
 
 def _best_is_last(progress: Progress) -> bool:
     """Whether the best round's tensors are the current ones, which need no second copy."""
-    return progress.best[0] == progress.round - 1
+    return 0 <= progress.best[0] == progress.round - 1

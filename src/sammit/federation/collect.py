@@ -16,11 +16,11 @@ from sammit.reporting.cases import CaseScore, read_cases, write_cases
 from sammit.reporting.cross import CrossScore, matrix, read_cross, write_cross
 from sammit.reporting.summary import Facts, summarise
 from sammit.runs import RunFolder, read_facts, read_state, write_state
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState
 
 
 def collect(
-    folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State], seconds: float, peak: int
+    folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, AnyState], seconds: float, peak: int
 ) -> None:
     """Write models, cases, router use, pictures and, last of all, `summary.json`: a run with one is finished."""
     rows: list[CaseScore] = []
@@ -51,7 +51,7 @@ def tested(prepared: Prepared) -> list[Site]:
     return [site for site in prepared.sites if site.cases(prepared.experiment.evaluation.scored)]
 
 
-def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, State]) -> None:
+def _write_models(folder: RunFolder, prepared: Prepared, progress: Progress, selected: tuple[int, AnyState]) -> None:
     """The selected and the last shared tensors, and each site's own."""
     base = folder.read_json("environment.json")["base_weights"]  # as they were at first: what is live has moved since
     models = folder.path / "models"

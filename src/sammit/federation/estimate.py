@@ -20,7 +20,7 @@ from sammit.methods.aggregators.factors import is_factor
 from sammit.methods.state import fingerprint
 from sammit.randomness import generator
 from sammit.runs import peak_memory
-from sammit.vocabulary import Batch, Declared, Order, SmallUpdate, State, Update
+from sammit.vocabulary import AnyState, Batch, Declared, Order, SmallUpdate, State, Update
 
 
 def estimate(prepared: Prepared) -> dict[str, str]:
@@ -93,7 +93,7 @@ def _noise(name: str, shape: torch.Size) -> Tensor:
     return 1e-3 * torch.as_tensor(generator("estimate", name).standard_normal(tuple(shape)), dtype=torch.float32)
 
 
-def _declared(extras: Iterable[Declared], shared: State) -> State:
+def _declared(extras: Iterable[Declared], shared: AnyState) -> State:
     """Zeros for each declared tensor."""
     state: State = {}
     for declared in extras:

@@ -12,13 +12,13 @@ from sammit.federation.stored import Stored
 from sammit.methods.base import Judging
 from sammit.methods.state import first_not_finite
 from sammit.reporting.summary import sound_entry
-from sammit.vocabulary import Declared, Failure, Judgement, Part, Reply, State, Update
+from sammit.vocabulary import AnyState, Declared, Failure, Judgement, Part, Reply, Update
 
 
 def refusal(
     reply: Reply,
     round_index: int,
-    template: State,
+    template: AnyState,
     declared: Sequence[Declared],
     reports: Collection[str],
     announced: int | None = None,
@@ -70,14 +70,14 @@ def judgement_refusal(reply: Reply, round_index: int, part: Part, judging: Judgi
     return "" if not reply.entry or sound_entry(reply.entry) else "sent an entry that is none of a summary"
 
 
-def _names(update: Update, template: State) -> str:
+def _names(update: Update, template: AnyState) -> str:
     extra, missing = set(update.tensors) - set(template), set(template) - set(update.tensors)
     if extra:
         return f"sent the undeclared tensor '{min(extra)}'"
     return f"did not send the shared tensor '{min(missing)}'" if missing else ""
 
 
-def _tensors(update: Update, template: State) -> str:
+def _tensors(update: Update, template: AnyState) -> str:
     """Shapes and types of all, then their numbers in one pass: the tensors may lie on disk."""
     for name, shape, dtype in _forms(update.tensors):
         wanted = template[name]

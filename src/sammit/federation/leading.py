@@ -18,11 +18,11 @@ import torch
 from sammit import __version__, runs
 from sammit.config import Experiment
 from sammit.errors import UserError
-from sammit.federation.checkpoint import load_progress, save_progress
+from sammit.federation.checkpoint import leave_on_disk, load_progress, save_progress
 from sammit.federation.exchange import Transport, in_site_order
 from sammit.federation.guard import check_declared
 from sammit.federation.inputs import going_on
-from sammit.federation.prepare import check_sites, make_backbone, make_method, resolved
+from sammit.federation.prepare import check_sites, fresh, make_method, resolved
 from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.tallies import steps_per_site, traffic
 from sammit.files import clear_drafts, write_atomically
@@ -169,17 +169,18 @@ def _built(
     memory: State,
     structures: int,
 ) -> Led:
-    """The first state; the model itself is not needed here and is let go."""
-    backbone = make_backbone(experiment, method, structures)
-    sizes = {name: parameter.numel() for name, parameter in backbone.model.named_parameters()}
-    shared, local = method.shared_names(backbone.live), method.personal_names(backbone.live)
-    counts = {"shared": sum(map(sizes.__getitem__, shared)), "local": sum(map(sizes.__getitem__, local))}
-    parameters = {"total": sum(sizes.values()), "trainable": sum(counts.values()), **counts}
-    first = select(backbone.start, lambda name: name in set(shared) or method.aggregator.holds(name))
+    """The first state: the model's own tensors, of which no copy is made, for the model itself is not needed here."""
+    model, live, _, base = fresh(experiment, method, structures)
+    own = {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
+    shared, local = method.shared_names(live), method.personal_names(live)
+    counts = {"shared": sum(own[name].numel() for name in shared), "local": sum(own[name].numel() for name in local)}
+    total = sum(tensor.numel() for tensor in own.values())
+    parameters = {"total": total, "trainable": sum(counts.values()), **counts}
+    first = select(own, lambda name: name in set(shared) or method.aggregator.holds(name))
     method.aggregator.check(first, list(judged))
-    template = {name: torch.empty_like(backbone.start[name], device="meta") for name in shared}
+    template = {name: torch.empty_like(own[name], device="meta") for name in shared}
     server = Server(first, memory)
-    return Led(experiment, method, tuple(samples), judged, server, template, backbone.base, parameters, samples)
+    return Led(experiment, method, tuple(samples), judged, server, template, base, parameters, samples)
 
 
 def _recorded(out: Path, led: Led) -> RunFolder:
@@ -211,12 +212,18 @@ def _carry_out(folder: RunFolder, led: Led, transport: Transport, tell: Tell) ->
 
     def save(new: Progress) -> None:
         save_progress(checkpoint, new)
+        leave_on_disk(checkpoint, new)
         if new.judged:
             folder.write_lines("rounds.jsonl", new.log)
 
     rounds = rounds_of(led, checkpoint, transport, save, tell)
-    # nothing here holds on to the first state: it is as large as an update
-    progress = rounds.run(load_progress(checkpoint) or Progress(_let_go(led)))
+    # nothing here holds on to a state that is on disk: it is as large as an update
+    progress = load_progress(checkpoint)
+    if progress is None:
+        progress = Progress(_let_go(led))
+        save_progress(checkpoint, progress)
+    leave_on_disk(checkpoint, progress)
+    progress = rounds.run(progress)
     judgements = rounds.finish(progress)
     index, shared = rounds.selected(progress)
     models = folder.path / "models"

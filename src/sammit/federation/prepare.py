@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sammit import plugins
 from sammit.config import Experiment
@@ -27,6 +27,9 @@ from sammit.models.precision import compute_in
 from sammit.models.weights import base_hash
 from sammit.toml import build
 from sammit.vocabulary import SiteData, State
+
+if TYPE_CHECKING:
+    from torch import nn
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +136,20 @@ def prepare(experiment: Experiment) -> Prepared:
 
 
 def make_backbone(experiment: Experiment, method: Method, structures: int) -> Backbone:
+    """The model of a recipe on its device, and copies of what changes of it; raises UserError as `fresh` does."""
+    return Backbone.of(*fresh(experiment, method, structures))
+
+
+class Fresh(NamedTuple):
+    """A model as it is built: names that can get a gradient, names that the server may change, the base's hash."""
+
+    model: nn.Module
+    live: tuple[str, ...]
+    held: tuple[str, ...]
+    base: str
+
+
+def fresh(experiment: Experiment, method: Method, structures: int) -> Fresh:
     """The model of a recipe on its device, what the method does not train frozen.
 
     Raises:
@@ -143,13 +160,13 @@ def make_backbone(experiment: Experiment, method: Method, structures: int) -> Ba
     if train == "auto":
         train = method.train_default if experiment.model.adapter else "all"
     live = method.trained_names(set_trainable(model, train))
-    held = [name for name, _ in model.named_parameters() if method.aggregator.holds(name)]
+    held = tuple(name for name, _ in model.named_parameters() if method.aggregator.holds(name))
     base = base_hash(model, fixed=method.fixes)
     compute_in(model, experiment.training.precision, {*live, *held})
     if experiment.training.checkpointing:
         set_checkpointing(model)
     model.to(experiment.training.device)
-    return Backbone.of(model, live, held, base)
+    return Fresh(model, tuple(live), held, base)
 
 
 def resolved(experiment: Experiment) -> Experiment:

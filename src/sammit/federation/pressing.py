@@ -8,7 +8,7 @@ import torch
 
 from sammit.errors import UserError
 from sammit.runs import apart
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 
 def pressed(parts: State) -> State:
@@ -21,7 +21,7 @@ def pressed(parts: State) -> State:
     return {name: torch.frombuffer(bytearray(data), dtype=torch.uint8)}
 
 
-def opened(tensors: State, like: State) -> State:
+def opened(tensors: State, like: AnyState) -> State:
     """What `pressed` was given.
 
     Args:

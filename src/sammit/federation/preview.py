@@ -24,7 +24,7 @@ from sammit.federation.posted import read
 from sammit.federation.premises import Premises
 from sammit.federation.rounds import Progress
 from sammit.files import write_atomically
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState
 
 
 class _Overheard:
@@ -44,7 +44,7 @@ class _Overheard:
         self.rows.append({"file": file, "answers": kind, "is": type(said).__name__, **describe(said)})
 
 
-def leaves(experiment: Experiment, name: str, premises: Premises) -> tuple[State, list[Asked]]:
+def leaves(experiment: Experiment, name: str, premises: Premises) -> tuple[AnyState, list[Asked]]:
     """What would leave a site each round, found without training: every shared tensor, and all that goes beside them.
 
     Args:

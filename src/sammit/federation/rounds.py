@@ -23,7 +23,7 @@ from sammit.federation.spill import Spill
 from sammit.federation.stored import Stored
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
-from sammit.vocabulary import Failure, Judgement, Order, OrderKind, Part, State, Update
+from sammit.vocabulary import AnyState, Failure, Judgement, Order, OrderKind, Part, State, Update
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Progress:
     accepted: dict[str, int] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     best: tuple[int, float] = (-1, -1.0)
-    best_shared: State = field(default_factory=dict)
+    best_shared: AnyState = field(default_factory=dict)
     log: list[dict[str, Any]] = field(default_factory=list)
     line: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +61,7 @@ class Rounds:
         transport: how sites are reached.
         train_sites: who trains; `judge_sites`: who is scored, a superset but for pooled training.
         template: name -> tensor of every shared name, which updates must match.
-        save: writes a Progress durably, whole or not at all.
+        save: writes a Progress durably, whole or not at all; what it wrote may take the place of what was in memory.
         tell: is called with each finished row of the log.
         waiting: a folder for updates that must wait, which is there only while they do.
         announced: site -> how many samples it said that it trains on, where sites were asked.
@@ -193,7 +193,7 @@ class Rounds:
                 self._tell_sites(progress, "keep", index, {})
         return replace(progress, judged=True, best=best, best_shared=best_shared, log=[*progress.log, line], line={})
 
-    def selected(self, progress: Progress) -> tuple[int, State]:
+    def selected(self, progress: Progress) -> tuple[int, AnyState]:
         """The reported round and its shared tensors."""
         if self.experiment.evaluation.selection == "best" and progress.best[0] >= 0:
             return progress.best[0], progress.best_shared
@@ -206,7 +206,7 @@ class Rounds:
         return self.evaluate(progress, shared, index, "score", self.experiment.evaluation.scored, self.judge_sites)
 
     def evaluate(
-        self, progress: Progress, shared: State, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
+        self, progress: Progress, shared: AnyState, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
     ) -> dict[str, Judgement]:
         """Each site's own scores of a state; a site that fails is a UserError, since no table can be made without."""
         judged, failed = self._judged(progress, shared, index, kind, part, sites)
@@ -215,7 +215,7 @@ class Rounds:
         return judged
 
     def _judged(
-        self, progress: Progress, shared: State, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
+        self, progress: Progress, shared: AnyState, index: int, kind: OrderKind, part: Part, sites: Sequence[str]
     ) -> tuple[dict[str, Judgement], dict[str, str]]:
         """Each site's own scores of a state, and why others gave none."""
         mark = fingerprint(shared)
@@ -230,7 +230,7 @@ class Rounds:
                 found[reply.site] = reply
         return found, failed
 
-    def _tell_sites(self, progress: Progress, kind: Any, index: int, shared: State) -> None:
+    def _tell_sites(self, progress: Progress, kind: Any, index: int, shared: AnyState) -> None:
         mark = fingerprint(shared)
         orders = [self._order(progress, site, kind, index, shared, mark) for site in self.train_sites]
         for delivery in in_site_order(self.transport.exchange(orders), self.train_sites, index):
@@ -252,7 +252,7 @@ class Rounds:
         order = self._order(progress, site, "train", progress.round, tensors, marks.of(tensors))
         return replace(order, extras=extras)
 
-    def _order(self, progress: Progress, site: str, kind: Any, index: int, tensors: State, mark: str) -> Order:
+    def _order(self, progress: Progress, site: str, kind: Any, index: int, tensors: AnyState, mark: str) -> Order:
         accepted, origin = progress.accepted.get(site, -1), progress.origins.get(site, "")
         return Order(kind, site, index, tensors, {}, mark, accepted, origin)
 
@@ -260,10 +260,10 @@ class Rounds:
 class _Marks:
     """Fingerprints of order tensors; the common case, one state for all sites, is hashed once."""
 
-    def __init__(self, shared: State) -> None:
+    def __init__(self, shared: AnyState) -> None:
         self._shared, self._mark = shared, fingerprint(shared)
 
-    def of(self, tensors: State) -> str:
+    def of(self, tensors: AnyState) -> str:
         return self._mark if tensors is self._shared else fingerprint(tensors)
 
 

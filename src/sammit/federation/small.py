@@ -24,7 +24,7 @@ from sammit.federation.places import count_of, heard, largest, told
 from sammit.federation.pressing import opened, pressed
 from sammit.federation.rounding import FORMS, Form, restored, rounded, scales_of
 from sammit.randomness import generator
-from sammit.vocabulary import Failure, Order, Reply, SmallUpdate, State, Update
+from sammit.vocabulary import AnyState, Failure, Order, Reply, SmallUpdate, State, Update
 
 UNSENT = "unsent"
 """e_k in a site's private state, by the tensors' names."""
@@ -71,7 +71,7 @@ class SmallUpdates:
             parts[f"numbers.{name}"], parts[f"scales.{name}"] = rounded(values, self.form, draws)
         return SmallUpdate(update.site, update.round, pressed(parts), update.extras, update.samples, update.metrics)
 
-    def in_full(self, small: SmallUpdate, base: State) -> Update:
+    def in_full(self, small: SmallUpdate, base: AnyState) -> Update:
         """The update that the server goes on with.
 
         Args:
@@ -124,7 +124,7 @@ def left_unsent(update: Update, arrived: Update, unsent: State, names: Iterable[
     return {name: _wanted(name, tensors[name], unsent).sub_(found[name].double()).float() for name in names}
 
 
-def received(reply: Reply, order: Order, template: State, small: SmallUpdates | None) -> Reply:
+def received(reply: Reply, order: Order, template: AnyState, small: SmallUpdates | None) -> Reply:
     """A reply as the guard looks at it: a small update in full, all else as it came.
 
     Args:
@@ -143,7 +143,7 @@ def received(reply: Reply, order: Order, template: State, small: SmallUpdates | 
         return Failure(reply.site, reply.round, str(error))
 
 
-def base_of(order: Order, template: State) -> State:
+def base_of(order: Order, template: AnyState) -> State:
     """What differences are taken to: the order's tensors, and the common start of what it does not send."""
     return {name: order.tensors.get(name, start) for name, start in template.items()}
 

@@ -190,10 +190,16 @@ class _Items(ItemsView[str, Tensor]):
 
 def stored(path: Path, lasting: bool = False) -> tuple[Stored, Stored]:
     """Of an update's file what is under "tensors." and under "extras."; raises ValueError for other files."""
-    parts: dict[str, list[_Place]] = {"tensors": [], "extras": []}
+    tensors, extras = stored_parts(path, ("tensors", "extras"), lasting)
+    return tensors, extras
+
+
+def stored_parts(path: Path, parts: Sequence[str], lasting: bool = False) -> list[Stored]:
+    """What a safetensors file holds under each of `parts`, "PART."; raises ValueError where it holds anything else."""
+    places: dict[str, list[_Place]] = {part: [] for part in parts}
     for place in _places(path):
         part, _, name = place.name.partition(".")
-        if part not in parts:
+        if part not in places:
             raise ValueError(f"a tensor under '{part}'")
-        parts[part].append(place._replace(name=name))
-    return Stored(path, parts["tensors"], lasting), Stored(path, parts["extras"], lasting)
+        places[part].append(place._replace(name=name))
+    return [Stored(path, places[part], lasting) for part in parts]

@@ -34,7 +34,7 @@ from sammit.methods.state import (
 )
 from sammit.policy import SitePolicy
 from sammit.reporting.cross import write_cross
-from sammit.vocabulary import Done, Judgement, Order, Reply, SiteData, SmallUpdate, State, Update
+from sammit.vocabulary import AnyState, Done, Judgement, Order, Reply, SiteData, SmallUpdate, State, Update
 
 
 @dataclass
@@ -137,7 +137,7 @@ class Worker:
         changed = self.method.aggregator.refactors and is_factor(name)
         return self.method.starts_as_sent(name) and not changed
 
-    def _template(self) -> State:
+    def _template(self) -> AnyState:
         """A tensor of the right shape and type for every name that this site shares."""
         shared = select(self.backbone.start, set(self.method.shared_names(self.backbone.live)).__contains__)
         return self.method.aggregator.cut(shared, self.site.name)
@@ -185,10 +185,10 @@ class Worker:
         live = self.method.trained_names(self.backbone.live)
         return Work(order, self.backbone.model, live, self.site, private, e.training, e.seed)
 
-    def _load(self, shared: State, personal: State) -> None:
+    def _load(self, shared: AnyState, personal: State) -> None:
         put(self.backbone.model, {**self.backbone.start, **shared, **personal})
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The tensors that make the shared model this site's own."""
         return self.method.personal(private, self.method.aggregator.without_held(shared))
 
@@ -255,7 +255,7 @@ class Worker:
             raise TellableError("takes no part, and the method has no model for it where nobody lends theirs")
         return judged
 
-    def _uses(self, which: Judged, shared: State, private: State) -> list[Use]:
+    def _uses(self, which: Judged, shared: AnyState, private: State) -> list[Use]:
         """How the one model in memory becomes what is judged: one way, or one for each source model."""
         if which == "global":
             return [partial(self.as_model, "global", shared, {})]
@@ -267,11 +267,11 @@ class Worker:
             return [partial(self.as_model, "personal", shared, mean)]
         return [partial(self._as_lent, read, shared) for read in lent]
 
-    def _as_lent(self, read: Callable[[], State], shared: State) -> nn.Module:
+    def _as_lent(self, read: Callable[[], State], shared: AnyState) -> nn.Module:
         """The backbone's model as another site's own; that site's state is in memory no longer than it is needed."""
         return self.as_model("personal", shared, self.personal(read(), shared))
 
-    def as_model(self, which: Which, shared: State, personal: State) -> nn.Module:
+    def as_model(self, which: Which, shared: AnyState, personal: State) -> nn.Module:
         """The backbone's model as the global or a personal one."""
         self._load(shared, personal)
         self.method.use(self.backbone.model, which)

@@ -28,7 +28,7 @@ from sammit.methods import base
 from sammit.methods.base import Outcome, Work
 from sammit.methods.mixing import Tensors, mixed
 from sammit.methods.state import select, take, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, State
+from sammit.vocabulary import AnyState, Batch, Declared, State
 
 Loss = Callable[[Tensor, Batch], Tensor]
 """(B, C, h, w) logits and their batch -> scalar."""
@@ -64,7 +64,7 @@ class Options(base.Options):
             raise UserError("method.most_passes: must be at least 1")
 
 
-def mixture(private: State, weights: State, shared: State) -> State:
+def mixture(private: State, weights: State, shared: AnyState) -> State:
     """Personal tensors and mixed higher layers; without weights these are the global model's."""
     return {**without_prefix("personal", private), **mixed(without_prefix("own", private), shared, weights)}
 

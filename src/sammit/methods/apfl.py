@@ -35,7 +35,7 @@ from sammit.methods.base import Outcome, Which, Work
 from sammit.methods.mixing import Tensors, mixed
 from sammit.methods.second_model import SITE_STATE, kept, own_moments, travelling
 from sammit.methods.state import take, without_prefix
-from sammit.vocabulary import Batch, Declared, State
+from sammit.vocabulary import AnyState, Batch, Declared, State
 
 PAPER = "Deng et al. 2020 (2003.13461)"
 TRAVELS = "every trained tensor of the global model"
@@ -91,7 +91,7 @@ class Method(base.Method):
         loss = float(trainer.total + own.total) / max(1, trainer.done + own.done)
         return Outcome(private, {}, {"loss": loss, "steps": trainer.done})
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """alpha v + (1 - alpha) w with the w that is given; w itself before there is a v."""
         own, alpha = without_prefix("own", private), self._alpha(private)
         return mixed({**without_prefix("personal", private), **shared}, own, dict.fromkeys(own, alpha))

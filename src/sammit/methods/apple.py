@@ -30,7 +30,7 @@ from sammit.errors import UserError
 from sammit.methods import base
 from sammit.methods.base import Outcome, Server, Which, Work
 from sammit.methods.state import WeightedMean, copied, put, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, SiteData, State, Update
+from sammit.vocabulary import AnyState, Batch, Declared, SiteData, State, Update
 
 PAPER = "Luo & Wu 2022 (2110.08394)"
 TRAVELS = "the core models: a site's own up, all sites' down; once, its number of training samples"
@@ -96,7 +96,7 @@ class Method(base.Method):
         """What the global model is."""
         return ("APPLE has no global model; the one judged here is the mean of the sites' core models.",)
 
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
+    def orders(self, server: Server, site: str) -> tuple[AnyState, State]:
         """The site's own core, and beside it the others'."""
         samples, cores = _samples(server), _cores(server)
         own, total = list(samples).index(site), sum(samples.values())
@@ -126,7 +126,7 @@ class Method(base.Method):
             private |= with_prefix("optimiser", trainer.optimiser_state())
         return Outcome(private, {}, {"loss": trainer.mean_loss, "steps": trainer.done})
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The mixture; before a site's first round there is none."""
         return without_prefix("mixed", private)
 
@@ -185,7 +185,7 @@ def _samples(server: Server) -> dict[str, int]:
     return {site: int(counts[site]) for site in sorted(counts)}
 
 
-def _cores(server: Server) -> list[State]:
+def _cores(server: Server) -> list[AnyState]:
     """The core models by place; all are the first shared tensors before the first round."""
     places = range(len(_samples(server)))
     return [without_prefix(f"core.{place}", server.memory) or server.shared for place in places]

@@ -25,7 +25,7 @@ from sammit.learning.loop import Trainer, fit, steps_in_round
 from sammit.learning.losses import segmentation_loss
 from sammit.methods.aggregators.base import Aggregator
 from sammit.methods.state import take, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, Order, SiteData, State, Update
+from sammit.vocabulary import AnyState, Batch, Declared, Order, SiteData, State, Update
 
 Which = Literal["global", "personal"]
 """The two shapes of a model: as it travels, and as a site uses it."""
@@ -69,7 +69,7 @@ class Server:
         metrics: numbers about the last aggregation, for the round's log.
     """
 
-    shared: State
+    shared: AnyState
     memory: State = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
 
@@ -204,7 +204,7 @@ class Method:
         """
         return True
 
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
+    def orders(self, server: Server, site: str) -> tuple[AnyState, State]:
         """What one site is sent: shared tensors and declared extras. The same for all by default."""
         return server.shared, {}
 
@@ -278,7 +278,7 @@ class Method:
 
     # Which models there are
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The tensors that make the global model this site's own, by name.
 
         Args:

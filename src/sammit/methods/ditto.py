@@ -26,7 +26,7 @@ from sammit.methods.proximal import pulled
 from sammit.methods.second_model import SITE_STATE, kept, own_moments, travelling
 from sammit.methods.stages import first_steps
 from sammit.methods.state import put, take, without_prefix
-from sammit.vocabulary import Declared, State
+from sammit.vocabulary import AnyState, Declared, State
 
 PAPER = "Li et al. 2021 (2012.04221)"
 TRAVELS = "every trained tensor of the global model"
@@ -76,6 +76,6 @@ class Method(base.Method):
         done = trainer.done + own.done
         return Outcome(private, {}, {"loss": float(trainer.total + own.total) / max(1, done), "steps": done})
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The second model; the global one before it exists."""
         return without_prefix("own", private)

@@ -30,7 +30,7 @@ from sammit.errors import UserError
 from sammit.methods import base
 from sammit.methods.base import Outcome, Which, Work
 from sammit.methods.state import difference, select, take, with_prefix, without_prefix
-from sammit.vocabulary import Declared, State, is_adapter
+from sammit.vocabulary import AnyState, Declared, State, is_adapter
 
 PAPER = "Hu et al. 2025 (FCA, 2504.18020), in the style of"
 TRAVELS = "every trained tensor, adapters and decoder"
@@ -84,12 +84,12 @@ class Method(base.Method):
         """All but the adapters, which start from v_k."""
         return not is_adapter(name)
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """v_k; before the site's first round the mean itself."""
         sent, received = without_prefix("sent", private), without_prefix("received", private)
         return {**super().personal(private, shared), **self.mixed(sent, received, shared)}
 
-    def mixed(self, sent: State, received: State, mean: State) -> State:
+    def mixed(self, sent: State, received: State, mean: AnyState) -> State:
         """v_k by name, from theta_k, w and w'; the names are those of `sent`."""
         own, start, now = (dict(units(select(state, sent.__contains__))) for state in (sent, received, mean))
         went, mean_went = difference(own, start), difference(now, start)

@@ -30,7 +30,7 @@ from sammit.methods import adaptive, base
 from sammit.methods.base import Outcome, Which, Work
 from sammit.methods.heads import in_head
 from sammit.methods.state import put, take, without_prefix
-from sammit.vocabulary import Declared, State
+from sammit.vocabulary import AnyState, Declared, State
 
 PAPER = "Zhang et al. 2023 (2212.01197)"
 TRAVELS = "every trained tensor"
@@ -72,7 +72,7 @@ class Method(base.Method):
         """Learn the weights for the model that the run leaves; no tensor of it is trained."""
         return adaptive.learned_last(work, self.options, partial(self.segmentation, work))
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The mixture, with the weights that were learned last."""
         return adaptive.mixture(private, without_prefix("weights", private), shared)
 

@@ -36,7 +36,7 @@ from sammit.methods.base import Outcome, Server, Work
 from sammit.methods.discriminator import being_taken_for, new_discriminator, telling_apart
 from sammit.methods.features import ENCODER, first_module, watched
 from sammit.methods.state import put, take, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, State, Update
+from sammit.vocabulary import AnyState, Batch, Declared, State, Update
 
 PAPER = "Zhou et al. 2025 (FedDA, 2509.23907), in the style of"
 TRAVELS = "every trained tensor; in the cyclic mode each site's encoder goes on to one other site as it is"
@@ -95,7 +95,7 @@ class Method(base.Method):
         """The ring, in the order of the sites' names."""
         return experiment, {f"place.{site}": torch.tensor(place) for place, site in enumerate(sorted(surveys))}
 
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
+    def orders(self, server: Server, site: str) -> tuple[AnyState, State]:
         """The global model and, in the cyclic mode, the encoder of the next site that ever answered."""
         if self.options.mode == "cyclic":
             own, count = int(server.memory[f"place.{site}"]), len(without_prefix("place", server.memory))

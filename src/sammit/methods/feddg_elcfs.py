@@ -45,7 +45,7 @@ from sammit.methods.features import LAST_FEATURES, first_module, watched
 from sammit.methods.spectra import half_size, low_amplitudes, restyled
 from sammit.methods.state import with_prefix
 from sammit.randomness import generator
-from sammit.vocabulary import Batch, Declared, SiteData, State
+from sammit.vocabulary import AnyState, Batch, Declared, SiteData, State
 
 PAPER = "Liu et al. 2021 (FedDG, 2103.06030)"
 TRAVELS = "every trained tensor; once, low-frequency amplitudes of some training images, which the other sites are sent"
@@ -103,7 +103,7 @@ class Method(base.Method):
         """The sites' banks are the server's memory."""
         return experiment, with_prefix("amplitude", {site: survey[BANK] for site, survey in surveys.items()})
 
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
+    def orders(self, server: Server, site: str) -> tuple[AnyState, State]:
         """The others' amplitudes in one bank, unnamed, with every order, which a site that restarts can carry out."""
         others = [bank for name, bank in server.memory.items() if name != f"amplitude.{site}"]
         return server.shared, {BANK: torch.cat(others)} if others else {}

@@ -31,7 +31,7 @@ from sammit.methods.base import Outcome, Which, Work
 from sammit.methods.heads import in_body
 from sammit.methods.stages import first_steps
 from sammit.methods.state import has_component, set_active, set_weight, with_prefix, without_prefix
-from sammit.vocabulary import Declared, State
+from sammit.vocabulary import AnyState, Declared, State
 
 PAPER = "Yang et al. 2024 (2403.19211)"
 TRAVELS = "the shared low-rank factors and the mask decoder"
@@ -108,7 +108,7 @@ class Method(base.Method):
         set_weight(model, OWN, own)
         set_weight(model, SHARED, 1 - own)
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """What the site keeps; private factors that were never trained are the shared ones."""
         kept = super().personal(private, shared)
         if not _are_copies(private):

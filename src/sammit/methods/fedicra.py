@@ -45,7 +45,7 @@ from sammit.methods.heads import in_body, in_head
 from sammit.methods.stages import first_steps
 from sammit.methods.state import put, take, with_prefix, without_prefix
 from sammit.randomness import generator
-from sammit.vocabulary import Batch, Declared, State, Update
+from sammit.vocabulary import AnyState, Batch, Declared, State, Update
 
 PAPER = "Lin et al. 2023 (2304.05635), in its style"
 TRAVELS = "every trained tensor but the codes; the last block's code, on to the other sites"
@@ -158,7 +158,7 @@ class Method(base.Method):
         """Learn the mixture's weights for the model that the run leaves; no tensor of it is trained."""
         return adaptive.learned_last(work, self.options, partial(self._supervised, work))
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The site's codes and the mixed decoder, with the weights that were learned last."""
         return adaptive.mixture(private, without_prefix("weights", private), shared)
 
@@ -168,7 +168,7 @@ class Method(base.Method):
 
     # At the server
 
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
+    def orders(self, server: Server, site: str) -> tuple[AnyState, State]:
         """The shared tensors, and the codes of the other sites without their names."""
         others = [code for name, code in sorted(server.memory.items()) if name != f"code.{site}"]
         return server.shared, {f"code.{index}": code for index, code in enumerate(others)}

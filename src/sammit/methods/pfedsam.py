@@ -36,7 +36,7 @@ from sammit.methods.heads import in_body, in_head
 from sammit.methods.pfedsam_objectives import EXPERTS, Objectives, Terms
 from sammit.methods.stages import first_steps
 from sammit.methods.state import copied, has_component, set_active, take, with_prefix, without_prefix
-from sammit.vocabulary import Batch, Declared, State, is_adapter
+from sammit.vocabulary import AnyState, Batch, Declared, State, is_adapter
 
 PAPER = "Wang et al. 2025 (2509.15638), a reconstruction from its abstract"
 TRAVELS = "low-rank factors and mask decoder (shared = lora), or the whole network (shared = full)"
@@ -115,7 +115,7 @@ class Method(base.Method):
             return False
         return self.options.decoder != "local" or in_body(name)
 
-    def personal(self, private: State, shared: State) -> State:
+    def personal(self, private: State, shared: AnyState) -> State:
         """The experts, and the site's tuned copy of the shared part where there is one."""
         return without_prefix("own", private) | super().personal(private, shared)
 

@@ -31,7 +31,7 @@ from sammit.learning.loop import Trainer
 from sammit.methods import base
 from sammit.methods.base import Outcome, Server, Work
 from sammit.methods.state import WeightedMean, copied, difference, take, with_prefix, without_prefix, zeros
-from sammit.vocabulary import Batch, Declared, State, Update
+from sammit.vocabulary import AnyState, Batch, Declared, State, Update
 
 PAPER = "Karimireddy et al. 2020 (1910.06378), option II"
 TRAVELS = "every trained tensor, and a control variate of the same size each way"
@@ -90,7 +90,7 @@ class Method(base.Method):
             )
         return ("SCAFFOLD's controls are means of the gradients that each site's steps were given.",)
 
-    def orders(self, server: Server, site: str) -> tuple[State, State]:
+    def orders(self, server: Server, site: str) -> tuple[AnyState, State]:
         """The shared tensors and c."""
         return server.shared, with_prefix("control", _control(server.memory, server.shared))
 
@@ -142,7 +142,7 @@ class Method(base.Method):
         return objective
 
 
-def _control(state: State, like: State) -> State:
+def _control(state: State, like: AnyState) -> State:
     """The control variate in a state, zero where there is none yet."""
     return without_prefix("control", state) or zeros(like)
 

@@ -9,15 +9,15 @@ from math import fsum, isfinite, sqrt
 import torch
 from torch import Tensor, nn
 
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 
-def select(state: State, keep: Callable[[str], bool]) -> State:
+def select(state: AnyState, keep: Callable[[str], bool]) -> State:
     """The tensors whose whole name `keep` accepts."""
     return {name: tensor for name, tensor in state.items() if keep(name)}
 
 
-def copied(state: State) -> State:
+def copied(state: AnyState) -> State:
     """The same tensors, detached, on the CPU, in memory of their own."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
 
@@ -29,7 +29,7 @@ def take(model: nn.Module, names: Iterable[str]) -> State:
 
 
 @torch.no_grad()
-def put(model: nn.Module, state: State) -> None:
+def put(model: nn.Module, state: AnyState) -> None:
     """Write named tensors into a model, in place; names it lacks are an error of the program, not of the user."""
     own = dict(model.named_parameters())
     for name, tensor in state.items():
@@ -133,7 +133,7 @@ def mean_of(states: Iterable[State]) -> State:
     return mean.mean()
 
 
-def fingerprint(state: State) -> str:
+def fingerprint(state: AnyState) -> str:
     """SHA-256 over names, dtypes, shapes and bytes, in order of name."""
     digest = sha256()
     for name in sorted(state):
@@ -170,7 +170,7 @@ def set_weight(model: nn.Module, component: str, weight: float) -> None:
             module.weight = weight
 
 
-def difference(first: Mapping[str, Tensor], second: State) -> State:
+def difference(first: AnyState, second: AnyState) -> State:
     """first - second, name by name; names are those of `first`."""
     return {name: tensor - second[name] for name, tensor in first.items()}
 
@@ -181,7 +181,7 @@ def distance(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> float
     return sqrt(fsum(squares))  # whatever the order of names
 
 
-def zeros(state: State) -> State:
+def zeros(state: AnyState) -> State:
     """Zeros in the shapes and types of a state."""
     return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
 

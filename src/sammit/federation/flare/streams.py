@@ -15,6 +15,8 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReturnCode, Shareable, make_reply
 from nvflare.apis.streaming import ConsumerFactory, ObjectConsumer, ObjectProducer, StreamContext
 
+from sammit.federation.flare import memory
+
 CHANNEL = "sammit"
 KEY, PIECE, LAST = "sammit.key", "sammit.piece", "sammit.last"
 LENGTH = 4 << 20
@@ -41,6 +43,7 @@ def send(path: Path, key: str, target: str, topic: str, fl_ctx: FLContext, timeo
             producer=_Reading(file, timeout),
             fl_ctx=fl_ctx,
         )
+    memory.after(path.stat().st_size)
     return _succeeded(taken)
 
 
@@ -105,6 +108,7 @@ class _Writing(ObjectConsumer):
         if not self.expected.whole:
             self.expected.path.unlink(missing_ok=True)
         self.expected.over.set()
+        memory.after(self.size)
 
 
 class Inbox(ConsumerFactory):

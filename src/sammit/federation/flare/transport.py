@@ -21,6 +21,7 @@ from nvflare.apis.signal import Signal
 
 from sammit.errors import UserError
 from sammit.federation.exchange import Delivery
+from sammit.federation.flare import memory
 from sammit.federation.flare.job import ALIVE, FETCH, TASK, Limits
 from sammit.federation.flare.streams import Inbox, send
 from sammit.federation.posted import post, read_reply
@@ -111,6 +112,7 @@ class FlareTransport:
         key = uuid4().hex
         path = self.outbox / f"{key}.safetensors"
         size = post(message, path)
+        memory.before(size)
         ticket = Shareable()
         ticket["key"] = key
         task = Task(

@@ -23,7 +23,7 @@ from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.methods.aggregators.factors import Products, is_factor, product
 from sammit.methods.state import WeightedMean, select
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Aggregator:
         """The experiment as the rule needs it; as it is by default."""
         return experiment
 
-    def check(self, shared: State, sites: Sequence[str]) -> None:
+    def check(self, shared: AnyState, sites: Sequence[str]) -> None:
         """Look at what will travel, before anything is written.
 
         Args:
@@ -84,25 +84,25 @@ class Aggregator:
         """Whether a tensor that no site trains is the server's to change and to send."""
         return False
 
-    def without_held(self, tensors: State) -> State:
+    def without_held(self, tensors: AnyState) -> State:
         """What sites train of the server's tensors: all that a method at a site need know of."""
         return select(tensors, lambda name: not self.holds(name))
 
     # A site's own shapes
 
-    def cut(self, tensors: State, site: str) -> State:
+    def cut(self, tensors: AnyState, site: str) -> AnyState:
         """What of the shared tensors one site is sent, and sends back; all by default."""
         return tensors
 
-    def fill(self, tensors: Mapping[str, Tensor], like: State) -> Mapping[str, Tensor]:
+    def fill(self, tensors: Mapping[str, Tensor], like: AnyState) -> Mapping[str, Tensor]:
         """What `cut` left, in the model's shapes again; `like` has a tensor of the right shape for every name."""
         return tensors
 
     # At the server
 
     def merge(
-        self, shared: State, updates: Iterable[tuple[Mapping[str, Tensor], float]]
-    ) -> tuple[State, Mapping[str, float]]:
+        self, shared: AnyState, updates: Iterable[tuple[Mapping[str, Tensor], float]]
+    ) -> tuple[AnyState, Mapping[str, float]]:
         """The next shared tensors from (tensors, weight) of each site, and numbers for the round's log.
 
         Args:
@@ -116,12 +116,12 @@ class Aggregator:
             products.add(full, weight)
         return self.merged(shared, mean.mean(), products) if mean.weight else (shared, {})
 
-    def merged(self, shared: State, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
+    def merged(self, shared: AnyState, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
         """From the mean of every tensor and of every product to the next shared tensors; the means by default."""
         return mean, measured("lora_error", products.error(partial(product, mean)))
 
 
-def check_something_travels(shared: State) -> None:
+def check_something_travels(shared: AnyState) -> None:
     """Raise UserError where sites share no tensor."""
     if not shared:
         raise UserError("method.aggregator: nothing travels here that could be merged; use 'naive'")

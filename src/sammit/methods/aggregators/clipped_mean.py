@@ -24,7 +24,7 @@ from sammit.errors import UserError
 from sammit.methods.aggregators import base
 from sammit.methods.aggregators.base import check_something_travels
 from sammit.methods.state import WeightedMean, distance
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 PAPER = "Sun et al. 2019 (1911.07963)"
 TRAVELS = "what the method shares"
@@ -55,7 +55,7 @@ class Aggregator(base.Aggregator):
         super().__init__(options or Options())
         self.options.check()
 
-    def check(self, shared: State, sites: Sequence[str]) -> None:
+    def check(self, shared: AnyState, sites: Sequence[str]) -> None:
         """Also where no low-rank factors travel."""
         check_something_travels(shared)
 
@@ -65,8 +65,8 @@ class Aggregator(base.Aggregator):
         return (f"Before the mean was taken, each site's update was shortened to a norm of {norm} at most.",)
 
     def merge(
-        self, shared: State, updates: Iterable[tuple[Mapping[str, Tensor], float]]
-    ) -> tuple[State, Mapping[str, float]]:
+        self, shared: AnyState, updates: Iterable[tuple[Mapping[str, Tensor], float]]
+    ) -> tuple[AnyState, Mapping[str, float]]:
         """Norms of all first, then the mean of one after another."""
         arrived = list(updates)
         if not arrived:
@@ -79,7 +79,7 @@ class Aggregator(base.Aggregator):
         return mean.mean(), {"clip_norm": largest, "clipped": sum(norm > largest for norm in norms)}
 
 
-def shortened(tensors: Mapping[str, Tensor], start: State, share: float) -> State:
+def shortened(tensors: Mapping[str, Tensor], start: AnyState, share: float) -> State:
     """start + share (tensors - start), in the tensors' own types; computed in float64."""
     return {
         name: start[name].double().lerp(tensor.double(), share).to(tensor.dtype) for name, tensor in tensors.items()

@@ -24,7 +24,7 @@ from torch import Tensor
 from sammit.methods.aggregators import base
 from sammit.methods.aggregators.base import check_something_travels
 from sammit.methods.state import PIECE
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState
 
 
 class Coordinatewise(base.Aggregator):
@@ -34,7 +34,7 @@ class Coordinatewise(base.Aggregator):
     weighs: ClassVar[bool] = False
     least: int = 3
 
-    def check(self, shared: State, sites: Sequence[str]) -> None:
+    def check(self, shared: AnyState, sites: Sequence[str]) -> None:
         """Also where no low-rank factors travel."""
         check_something_travels(shared)
 
@@ -43,8 +43,8 @@ class Coordinatewise(base.Aggregator):
         raise NotImplementedError
 
     def merge(
-        self, shared: State, updates: Iterable[tuple[Mapping[str, Tensor], float]]
-    ) -> tuple[State, Mapping[str, float]]:
+        self, shared: AnyState, updates: Iterable[tuple[Mapping[str, Tensor], float]]
+    ) -> tuple[AnyState, Mapping[str, float]]:
         """The middle of every number; weights are not looked at."""
         states = [tensors for tensors, _ in updates]
         if not states:

@@ -24,7 +24,7 @@ from sammit.errors import UserError
 from sammit.methods.aggregators import base
 from sammit.methods.aggregators.factors import COMPONENT, Products, is_rest, is_up, product, rest_of
 from sammit.methods.state import select
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 PAPER = "Singhal et al. 2024 (2410.09432)"
 TRAVELS = "both factors of every pair; down also what the pairs cannot hold, a whole matrix each"
@@ -47,7 +47,7 @@ class Aggregator(base.Aggregator):
         asked = {name: {**model.options.get(name, {}), "residual": True} for name in ADAPTERS if name in model.adapter}
         return replace(experiment, model=replace(model, options={**model.options, **asked}))
 
-    def check(self, shared: State, sites: Sequence[str]) -> None:
+    def check(self, shared: AnyState, sites: Sequence[str]) -> None:
         """Also that every pair has a place for what it cannot hold."""
         super().check(shared, sites)
         for up in select(shared, is_up):
@@ -58,7 +58,7 @@ class Aggregator(base.Aggregator):
         """E of every pair."""
         return is_rest(name)
 
-    def merged(self, shared: State, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
+    def merged(self, shared: AnyState, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
         """The means, and E with what they miss."""
         before = select(shared, self.holds)
         now = dict(before)

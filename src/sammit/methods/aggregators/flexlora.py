@@ -30,7 +30,7 @@ from sammit.errors import UserError, nearest
 from sammit.methods.aggregators import base
 from sammit.methods.aggregators.base import measured
 from sammit.methods.aggregators.factors import Products, down_of, is_down, is_up, product
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState, State
 
 PAPER = "Bai et al. 2024 (2402.11505)"
 TRAVELS = "both factors of every pair, at the site's own rank"
@@ -61,7 +61,7 @@ class Aggregator(base.Aggregator):
         super().__init__(options or Options())
         self.options.check()
 
-    def check(self, shared: State, sites: Sequence[str]) -> None:
+    def check(self, shared: AnyState, sites: Sequence[str]) -> None:
         """Also that every rank is of a site there is, and within the model's."""
         super().check(shared, sites)
         highest = max(shared[name].shape[0] for name in shared if is_down(name))
@@ -78,18 +78,18 @@ class Aggregator(base.Aggregator):
         lower = ", ".join(f"{site} {rank}" for site, rank in self.options.ranks.items())
         return (f"Sites trained at ranks of their own ({lower}); scores are those of the server's model of full rank.",)
 
-    def cut(self, tensors: State, site: str) -> State:
+    def cut(self, tensors: AnyState, site: str) -> AnyState:
         """The first rows of A and columns of B; the same object where a site has the model's rank."""
         rank = self.options.ranks.get(site)
         return tensors if rank is None else {name: _first(name, tensor, rank) for name, tensor in tensors.items()}
 
-    def fill(self, tensors: Mapping[str, Tensor], like: State) -> Mapping[str, Tensor]:
+    def fill(self, tensors: Mapping[str, Tensor], like: AnyState) -> Mapping[str, Tensor]:
         """Zeros in place of what was cut; the same object where no site has a rank of its own."""
         if not self.options.ranks:
             return tensors
         return {name: _padded(tensor, like[name]) for name, tensor in tensors.items()}
 
-    def merged(self, shared: State, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
+    def merged(self, shared: AnyState, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
         """The mean of everything but pairs, and each pair's mean product in new factors."""
         new = dict(mean)
         for up in products.names():

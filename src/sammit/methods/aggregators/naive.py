@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sammit.methods.aggregators import base
-from sammit.vocabulary import State
+from sammit.vocabulary import AnyState
 
 PAPER = "FedIT (Zhang et al. 2023, 2305.05644)"
 TRAVELS = "both factors of every pair"
@@ -24,5 +24,5 @@ Options = base.Options
 class Aggregator(base.Aggregator):
     """The default rule; where no low-rank factors travel it is the plain mean, which any method may have."""
 
-    def check(self, shared: State, sites: Sequence[str]) -> None:
+    def check(self, shared: AnyState, sites: Sequence[str]) -> None:
         """Nothing to merge is no mistake."""
