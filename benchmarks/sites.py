@@ -34,7 +34,7 @@ class Watched:
     def exchange(self, orders: Iterable[Any]) -> Iterator[Any]:
         for count, delivery in enumerate(self.inner.exchange(orders), 1):
             yield delivery
-            if count in (*MARKS, len(self.inner.workers)):
+            if count in (*MARKS, len(self.inner.sites)):
                 self.after[count] = memory()
 
 
