@@ -80,7 +80,7 @@ class Batch:
         images: (B, 3, H, W) float32 in [0, 1].
         truth: (B, C, H, W) float32, 0 or 1.
         valid: (B, 1, H, W) float32, 1 where the pixel is labelled, 0 where the loss must not look.
-        prefix: (B, h, w, D) what the frozen first part of the model makes of exactly these images, where it is kept.
+        prefix: (B, ...) what the frozen first part of the model makes of exactly these images, where it is kept.
     """
 
     images: Tensor

@@ -137,8 +137,10 @@ def test_wrong_bytes_are_removed(server: Server, tmp_path: Path, left: bytes) ->
 
 def test_md5_where_nothing_better_is_published(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = md5(CONTENT, usedforsecurity=False).hexdigest()
-    monkeypatch.setitem(official.OFFICIAL, "medsam", Checkpoint("medsam", "m.pth", "https://x", 3, None, digest))
-    assert fetch("medsam", tmp_path, address=server.address).name == "m.pth"
+    monkeypatch.setitem(
+        official.OFFICIAL, "medsam-vit-b", Checkpoint("medsam-vit-b", "m.pth", "https://x", 3, None, digest)
+    )
+    assert fetch("medsam-vit-b", tmp_path, address=server.address).name == "m.pth"
 
 
 def test_the_server_refuses(server: Server, tmp_path: Path) -> None:

@@ -90,9 +90,10 @@ def encoders(grid: Grid, **changes: object) -> tuple[Encoder, SamVisionEncoder]:
     original.patch_embed.image_size = (16 * grid[0], 16 * grid[1])
     reference = deepcopy(original)
     ours = Encoder(original)
+    width = ours.blocks[0].width
     for block in ours.blocks:
-        block.adapters = adapters(ours.width)
-    randomise(ours, 0.25 * ours.width**-0.5)  # as loud at any width: rounding grows with what is rounded
+        block.adapters = adapters(width)
+    randomise(ours, 0.25 * width**-0.5)  # as loud at any width: rounding grows with what is rounded
     for layer, block in zip(reference.layers, ours.blocks, strict=True):
         hook(layer, deepcopy(block.adapters))
     reference.load_state_dict(ours.state_dict())

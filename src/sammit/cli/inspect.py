@@ -20,10 +20,10 @@ def list_plugins(
         typer.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        typer.echo(f"{row['name']:<12} {row['summary']}")
+        typer.echo(f"{row['name']:<14} {row['summary']}")
         for key in ("travels", "stays", "exact", "needs", "paper", "source", "licence"):
             if key in row:
-                typer.echo(f"{'':<12}   {key}: {row[key]}")
+                typer.echo(f"{'':<14}   {key}: {row[key]}")
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:

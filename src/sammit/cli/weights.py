@@ -22,7 +22,7 @@ def list_weights(as_json: bool = typer.Option(False, "--json", help="Print JSON.
         typer.echo(json.dumps(found, indent=2))
         return
     for row in found:
-        typer.echo(f"{row['name']:<10} {row['megabytes']:>5} MB  {row['state']:<8} {row['path']}")
+        typer.echo(f"{row['name']:<14} {row['megabytes']:>5} MB  {row['state']:<8} {row['path']}")
 
 
 @app.command("fetch")

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class PrefixCache:
             UserError: something may change in front of everything that could be kept.
         """
         self.model, self.training = model, experiment.training
-        self.side = experiment.data.size // model.patch
+        self.side = experiment.data.size
         self.views = experiment.data.views
         model.vision_encoder.cut = cut_before(model, changing)
         folder = Path(experiment.data.cache) if experiment.data.cache else default_folder()
@@ -66,7 +67,7 @@ class PrefixCache:
     @property
     def tile_bytes(self) -> int:
         """Bytes on disk of one tile's prefix."""
-        return 2 * self.side**2 * self.model.vision_encoder.width + DIGEST
+        return 2 * prod(self._shape(self.side, self.side)) + DIGEST
 
     @property
     def needed(self) -> int:
@@ -113,14 +114,17 @@ class PrefixCache:
 
     def blank(self, batch: Batch) -> Batch:
         """The batch with zeros in the prefix's place, for measuring a step."""
-        shape = (len(batch.images), self.side, self.side, self.model.vision_encoder.width)
+        shape = (len(batch.images), *self._shape(self.side, self.side))
         return replace(batch, prefix=torch.zeros(shape, dtype=torch.float16))
 
+    def _shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Of the prefix of an image of (H, W)."""
+        return self.model.vision_encoder.prefix_shape(height, width)
+
     def _of(self, image: Tensor) -> Tensor:
-        """(3, H, W) -> (h, w, D), kept or computed."""
+        """(3, H, W) -> its prefix, kept or computed."""
         name = sha256(self._identity.encode() + image.contiguous().numpy().tobytes()).hexdigest()[:40]
-        shape = (*(side // self.model.patch for side in image.shape[1:]), self.model.vision_encoder.width)
-        kept = self.store.get(name, shape)
+        kept = self.store.get(name, self._shape(*image.shape[1:]))
         if kept is None:
             kept = self._computed(image)
             self.store.put(name, kept)
@@ -128,7 +132,7 @@ class PrefixCache:
 
     @torch.no_grad()
     def _computed(self, image: Tensor) -> Tensor:
-        """(3, H, W) -> (h, w, D) as the training step would compute it, rounded."""
+        """(3, H, W) -> its prefix as the training step would compute it, rounded."""
         device = self.training.device
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.training.precision == "bf16"):
             tokens = self.model.prefix(image.unsqueeze(0).to(device))[0].half().cpu()

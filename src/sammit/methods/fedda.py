@@ -34,7 +34,7 @@ from sammit.learning.loop import Trainer, fit
 from sammit.methods import base
 from sammit.methods.base import Outcome, Server, Work
 from sammit.methods.discriminator import being_taken_for, new_discriminator, telling_apart
-from sammit.methods.features import ENCODER, first_module, watched
+from sammit.methods.features import ENCODER, first_module, first_of, watched
 from sammit.methods.state import put, take, with_prefix, without_prefix
 from sammit.vocabulary import AnyState, Batch, Declared, State, Update
 
@@ -148,7 +148,7 @@ class Method(base.Method):
                 loss = self.segmentation(work, work.model(*batch.inputs), batch)
             pixels, own = seen[0]
             with torch.no_grad():
-                target: Tensor = functional_call(encoder, other, (pixels,))
+                target = first_of(functional_call(encoder, other, (pixels,)))
             return loss + weight * contest.step(batch, own, target)
 
         return objective

@@ -44,4 +44,4 @@ def attach(model: PromptFreeSam, config: ModelConfig) -> None:
         for index, block in enumerate(encoder.blocks):
             place = Place(index, len(encoder.blocks), bool(block.window))
             if chosen(options.blocks, place, f"model.{name}.blocks"):
-                block.adapters[name] = module.Adapter(encoder.width, options)
+                block.adapters[name] = module.Adapter(block.width, options)

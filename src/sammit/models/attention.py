@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad, scaled_dot_product_attention
+from torch.nn.functional import interpolate, max_pool2d, pad, scaled_dot_product_attention
 
 Tables = tuple[Tensor, Tensor]
 """Relative positions by row and by column, (L, d) each."""
@@ -59,6 +59,26 @@ def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: i
             parts.append(unpartition(mixed, (height[0], width[0])))
         bands.append(torch.cat(parts, dim=2))
     return torch.cat(bands, dim=1)
+
+
+def pooled_attention(qkv: Tensor, heads: int, window: int, filler: Tensor | None) -> Tensor:
+    """(B, h, w, 3 D), h and w even -> (B, h / 2, w / 2, D): the tokens of a window asked by four neighbours as one.
+
+    A query is the largest of its four in each channel.
+
+    Args:
+        qkv, heads, filler: as in `windowed_attention`.
+        window: side of a window in tokens, even; 0: the whole grid is one.
+    """
+    height, width = qkv.shape[1:3]
+    sides = (window, window) if window else (height, width)
+    q, kv = (partition(one, sides) for one in _queries_apart(filled(qkv, sides, filler)))
+    return unpartition(_attend(pooled(q), kv, heads, None), (height // 2, width // 2))
+
+
+def pooled(tokens: Tensor) -> Tensor:
+    """(B, h, w, C) -> (B, h / 2, w / 2, C), the largest of each four neighbours."""
+    return max_pool2d(tokens.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
 def _queries_apart(qkv: Tensor) -> tuple[Tensor, Tensor]:

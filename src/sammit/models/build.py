@@ -10,7 +10,7 @@ from sammit.config import ModelConfig
 from sammit.errors import UserError
 from sammit.models.attach import attach
 from sammit.models.blocks import ENTRANCE, LAST, first_of_last
-from sammit.models.sizes import MODELS, SIZES, Planned, Size, UNetSize, size_named
+from sammit.models.sizes import MODELS, SIZES, HieraSize, Planned, Size, UNetSize, size_named
 from sammit.randomness import key_to_seed
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def build_model(config: ModelConfig, image_size: int, structures: int, seed: int
     size = size_named(config.name)
     if image_size % size.patch:
         raise UserError(f"data.size: {image_size} is not a multiple of {size.patch}, as {config.name} needs")
-    if not isinstance(size, Size):
+    if isinstance(size, UNetSize | Planned):
         _refuse_extras(config)
     if isinstance(size, Planned):
         return _nnunet(config, seed)
@@ -75,26 +75,15 @@ def _nnunet(config: ModelConfig, seed: int) -> Nnunet:
     return Nnunet(Setup.of(config), key_to_seed(seed, "model"))
 
 
-def _segment_anything(size: Size, config: ModelConfig, image_size: int, structures: int) -> PromptFreeSam:
+def _segment_anything(size: Size | HieraSize, config: ModelConfig, image_size: int, structures: int) -> PromptFreeSam:
     from sammit.models import weights
 
     stride = config.output_stride or size.stride
-    if stride > size.patch // 4:
-        raise UserError(f"model.output_stride: at most {size.patch // 4} for {config.name}, SAM's own step")
-    model = _assemble(size, config, image_size, structures, stride)
-    attach(model, config)
-    weights.load_into(model, config)
-    return model
-
-
-def _assemble(size: Size, config: ModelConfig, image_size: int, structures: int, stride: int) -> PromptFreeSam:
-    from transformers import SamModel
-
-    from sammit.models.sam import PromptFreeSam
-
+    if stride > size.step:
+        raise UserError(f"model.output_stride: at most {size.step} for {config.name}, SAM's own step")
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    original = SamModel(_transformers_config(size, image_size, structures))
-    return PromptFreeSam(
+    network, original = _originals(size, image_size, structures)
+    model = network(
         original,
         structures,
         stride=stride,
@@ -102,6 +91,24 @@ def _assemble(size: Size, config: ModelConfig, image_size: int, structures: int,
         normalise=config.normalise,
         no_mask=config.no_mask,
     )
+    attach(model, config)
+    weights.load_into(model, config)
+    return model
+
+
+def _originals(size: Size | HieraSize, image_size: int, structures: int) -> tuple[type[PromptFreeSam], Any]:
+    """The prompt-free model of an architecture, and transformers' model whose modules it takes over."""
+    if isinstance(size, HieraSize):
+        from transformers import Sam2Model
+
+        from sammit.models.sam2 import PromptFreeSam2, transformers_config
+
+        return PromptFreeSam2, Sam2Model(transformers_config(size, structures))
+    from transformers import SamModel
+
+    from sammit.models.sam import PromptFreeSam
+
+    return PromptFreeSam, SamModel(_transformers_config(size, image_size, structures))
 
 
 def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
@@ -143,6 +150,9 @@ def set_checkpointing(model: nn.Module) -> None:
     model.vision_encoder.checkpointing = True
 
 
+_CONSTANTS = ("positions.", "no_mask_embed.", "no_memory_embedding")
+"""With what the names begin of that which stands for prompts and memory that are not there."""
+
 _ADAPTER = re.compile(r"(^|\.)adapters\.")
 _HELD = re.compile(r"(^|\.)adapters\..*_rest$")
 """What a server fills beside low-rank factors (models.adapters.factors.rest) is trained by nobody."""
@@ -163,7 +173,7 @@ def set_trainable(model: nn.Module, train: str) -> list[str]:
     live = []
     for name, parameter in model.named_parameters():
         encoder = name.startswith(early) and not _ADAPTER.search(name)
-        constant = name.startswith(("positions.", "no_mask_embed.")) or bool(_HELD.search(name))
+        constant = name.startswith(_CONSTANTS) or bool(_HELD.search(name))
         frozen = constant or (encoder and train != "all") or (bool(_ADAPTER.search(name)) and train == "decoder")
         parameter.requires_grad_(not frozen)
         if not frozen:

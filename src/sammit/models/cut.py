@@ -49,7 +49,7 @@ def prefix_hash(model: PromptFreeSam) -> str:
     encoder = model.vision_encoder
     digest = sha256()
     for block in encoder.blocks[: encoder.cut]:
-        digest.update(f"{block.window} {block.attn.num_attention_heads} {block.attn.use_rel_pos}\n".encode())
+        digest.update(f"{block.window} {block.heads} {block.tables is not None}\n".encode())
     tensors = {name: model.get_buffer(name) for name in ("pixel_mean", "pixel_std")}
     tensors |= {
         name: tensor for name, tensor in encoder.state_dict().items() if not name.startswith(("layers.", "neck."))

@@ -1,6 +1,7 @@
-"""The attention of SAM's mask decoder with places for adapters: transformers' weights and names.
+"""The attention of SAM's mask decoder with places for adapters: transformers' weights and SAM's names.
 
-Only where a recipe adapts the decoder; elsewhere it is transformers' own.
+Only where a recipe adapts the decoder; elsewhere it is transformers' own. In SAM 2's decoder always: there transformers
+gave one layer another name.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sammit.models.adapters.base import with_adapters
 
 
 class Attention(nn.Module):
-    """One attention of the two-way transformer over the modules of a `SamAttention`, with adapters.
+    """One attention of the two-way transformer over the modules of a `SamAttention` or `Sam2Attention`, with adapters.
 
     Attributes:
         width, inner: of what it is given, and of its heads together.
@@ -27,7 +28,8 @@ class Attention(nn.Module):
         self.inner: int = original.internal_dim
         self.heads: int = original.num_attention_heads
         self.q_proj, self.k_proj = original.q_proj, original.k_proj
-        self.v_proj, self.out_proj = original.v_proj, original.out_proj
+        self.v_proj = original.v_proj
+        self.out_proj = original.o_proj if hasattr(original, "o_proj") else original.out_proj
         self.adapters = nn.ModuleDict()
 
     def forward(
@@ -48,9 +50,10 @@ class Attention(nn.Module):
 def adaptable_attentions(transformer: nn.Module) -> list[Attention]:
     """Every attention of the two-way transformer, each made ready for adapters if it was not yet."""
     from transformers.models.sam.modeling_sam import SamAttention
+    from transformers.models.sam2.modeling_sam2 import Sam2Attention
 
     for parent in list(transformer.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, SamAttention):
+            if isinstance(child, SamAttention | Sam2Attention):
                 setattr(parent, name, Attention(child))
     return [module for module in transformer.modules() if isinstance(module, Attention)]

@@ -34,7 +34,7 @@ def fetch(name: str, folder: Path | None = None, progress: Progress | None = Non
     brings something; what arrived stays in FILE.part for the next call.
 
     Args:
-        name: of the model ("sam-vit-b", "medsam", ...).
+        name: of the model ("sam-vit-b", "medsam-vit-b", ...).
         folder: where to put the file; None: `weights_folder()`.
         progress: called after every piece with bytes done and bytes in all.
         address: a mirror; None: the authors' own address. The checksum is the same for both.

@@ -1,4 +1,4 @@
-"""The image encoder: transformers' weights and names, with places for adapters and attention that stays fused."""
+"""Image encoders' blocks, and SAM's encoder: transformers' weights and names, places for adapters, fused attention."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
 from sammit.models.adapters.base import Adapter, with_adapters
-from sammit.models.attention import attention, windowed_attention
+from sammit.models.attention import Tables, attention, windowed_attention
 
 
 class Block(nn.Module):
-    """One transformer block over the modules of a `SamVisionLayer`, with adapters.
+    """One transformer block over the modules of a `SamVisionLayer`, or a like one of another encoder, with adapters.
 
     Attributes:
         adapters: by name, in the order they are applied.
@@ -31,66 +31,110 @@ class Block(nn.Module):
         self.window: int = layer.window_size
         self.adapters = nn.ModuleDict()
 
+    @property
+    def width(self) -> int:
+        """D, the number of channels of a token that leaves the block, and of what adapters are given."""
+        return int(self.attn.proj.out_features)
+
+    @property
+    def heads(self) -> int:
+        """Of the attention."""
+        return int(self.attn.num_attention_heads)
+
+    @property
+    def tables(self) -> Tables | None:
+        """Relative positions; None where the model has none."""
+        return (self.attn.rel_pos_h, self.attn.rel_pos_w) if getattr(self.attn, "use_rel_pos", False) else None
+
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D)."""
         normed = self.layer_norm1(tokens)
-        attended = self._attend(normed)
+        return self.joined(tokens, normed, self._attend(normed))
+
+    def joined(self, skip: Tensor, given: Tensor, attended: Tensor) -> Tensor:
+        """(B, h, w, D) each: what passes the attention by, what adapters beside it are given, what it found."""
         adapted = with_adapters(self.adapters, "after_attention", attended, attended)
-        tokens = tokens + with_adapters(self.adapters, "beside_attention", normed, adapted)
+        tokens = skip + with_adapters(self.adapters, "beside_attention", given, adapted)
         normed = self.layer_norm2(tokens)
         return tokens + with_adapters(self.adapters, "beside_mlp", normed, self.mlp(normed))
 
     def _attend(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D), in windows where the block has them."""
-        attn = self.attn
-        heads: int = attn.num_attention_heads
-        tables = (attn.rel_pos_h, attn.rel_pos_w) if attn.use_rel_pos else None
-        qkv = with_adapters(self.adapters, "to_qkv", normed, attn.qkv(normed))
+        qkv = with_adapters(self.adapters, "to_qkv", normed, self.attn.qkv(normed))
         if self.window:
-            mixed = windowed_attention(qkv, heads, tables, self.window, self._filler(normed, qkv))
+            mixed = windowed_attention(qkv, self.heads, self.tables, self.window, self.filler(normed, qkv))
         else:
-            mixed = attention(qkv, heads, tables)
-        return attn.proj(mixed)  # type: ignore[no-any-return]
+            mixed = attention(qkv, self.heads, self.tables)
+        return self.attn.proj(mixed)  # type: ignore[no-any-return]
 
-    def _filler(self, normed: Tensor, qkv: Tensor) -> Tensor | None:
+    def filler(self, normed: Tensor, qkv: Tensor) -> Tensor | None:
         """(3 D,) the qkv of a token of zeros, with which the original fills windows up: the layer's bias.
 
         None where every window is whole.
         """
-        if not any(side % self.window for side in normed.shape[1:3]):
+        if not self.window or not any(side % self.window for side in normed.shape[1:3]):
             return None
         nothing = normed.new_zeros(normed.shape[-1])
         bias = self.attn.qkv.bias
-        return with_adapters(self.adapters, "to_qkv", nothing, nothing.repeat(3) if bias is None else bias).to(qkv)
+        base = nothing.repeat(3) if bias is None else bias
+        return with_adapters(self.adapters, "to_qkv", self.shown(nothing), base).to(qkv)
+
+    def shown(self, normed: Tensor) -> Tensor:
+        """(..., D) what attention is given -> (..., D), the same as adapters see it."""
+        return normed
 
 
-class Encoder(nn.Module):
-    """Image to embedding; names and tensors are those of transformers' `SamVisionEncoder`.
+class Blocks(nn.Module):
+    """What every encoder of blocks has.
 
     Attributes:
+        patch: image sides must be multiples of it, pixels.
+        step: pixels of the image for one of Segment Anything's own logits.
+        layers: the blocks.
         cut: how many of the first blocks belong to the prefix, which may be given instead of being computed.
         checkpointing: keep what each block is given, not what it makes on its way; the backward pass runs it again.
     """
 
-    def __init__(self, original: Any) -> None:
-        super().__init__()
-        self.projection_size: int = original.config.patch_size
-        self.patch_embed = original.patch_embed
-        self.pos_embed = original.pos_embed
-        self.layers = nn.ModuleList(Block(layer) for layer in original.layers)
-        self.neck = original.neck
-        self.cut = 0
-        self.checkpointing = False
-
-    @property
-    def width(self) -> int:
-        """D, the number of channels of a token."""
-        return int(self.patch_embed.projection.out_channels)
+    patch: int
+    step: int
+    layers: nn.ModuleList
+    cut: int = 0
+    checkpointing: bool = False
 
     @property
     def blocks(self) -> list[Block]:
         """The blocks in the order they are run."""
         return [layer for layer in self.layers if isinstance(layer, Block)]
+
+    def prefix(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, ...), what the first `cut` blocks make of images."""
+        raise NotImplementedError
+
+    def prefix_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Sides of the prefix of an image of (H, W) pixels."""
+        raise NotImplementedError
+
+    def through(self, blocks: Iterable[Block], tokens: Tensor) -> Tensor:
+        """(B, h, w, D) -> (B, h, w, D), block after block."""
+        for block in blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False, context_fn=partial(_passes, block))
+            else:
+                tokens = block(tokens)
+        return tokens
+
+
+class Encoder(Blocks):
+    """Image to embedding; names and tensors are those of transformers' `SamVisionEncoder`."""
+
+    def __init__(self, original: Any) -> None:
+        super().__init__()
+        self.patch = original.config.patch_size
+        self.step = self.patch // 4
+        self.patch_embed = original.patch_embed
+        self.pos_embed = original.pos_embed
+        self.layers = nn.ModuleList(Block(layer) for layer in original.layers)
+        self.neck = original.neck
 
     def forward(self, pixels: Tensor, prefix: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) normalised, sides multiples of the patch -> (B, neck, H / patch, W / patch).
@@ -100,23 +144,18 @@ class Encoder(nn.Module):
             prefix: what `prefix` gave for these pixels, in any precision; then only what follows it is run.
         """
         tokens = self.prefix(pixels) if prefix is None else prefix.to(pixels.dtype)
-        return self.neck(self._through(self.blocks[self.cut :], tokens))  # type: ignore[no-any-return]
+        return self.neck(self.through(self.blocks[self.cut :], tokens))  # type: ignore[no-any-return]
 
     def prefix(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, H / patch, W / patch, D), the tokens that the block after the cut is given."""
         tokens: Tensor = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
         if self.pos_embed is not None:
             tokens = tokens + resized_grid(self.pos_embed, tokens.shape[1], tokens.shape[2])
-        return self._through(self.blocks[: self.cut], tokens)
+        return self.through(self.blocks[: self.cut], tokens)
 
-    def _through(self, blocks: Iterable[Block], tokens: Tensor) -> Tensor:
-        """(B, h, w, D) -> (B, h, w, D), block after block."""
-        for block in blocks:
-            if self.checkpointing and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False, context_fn=partial(_passes, block))
-            else:
-                tokens = block(tokens)
-        return tokens
+    def prefix_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Sides of an image's prefix, (H, W) pixels: rows, columns, D."""
+        return height // self.patch, width // self.patch, self.blocks[0].width
 
 
 def _passes(block: Block) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

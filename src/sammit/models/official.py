@@ -13,9 +13,11 @@ from pathlib import Path
 from sammit.errors import UserError, nearest
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything"
+_META_2 = "https://dl.fbaipublicfiles.com/segment_anything_2/092824"  # SAM 2.1, of September 2024
 
 # Weights that come with Sammit, NAME.safetensors with NAME.json beside it.
 SHIPPED = Path(__file__).parent / "pretrained"
+OWN = "sam-tiny"  # whose they are
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,43 @@ OFFICIAL = {
             2565,
             "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         ),
+        # The authors' archive record, doi 10.5281/zenodo.10689643, which gives an MD5 for each file.
         Checkpoint(
-            "medsam",
+            "medsam-vit-b",
             "medsam_vit_b.pth",
             "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
             375,
             None,
             "3bb6db55bd0c9ca30b61248bca72f8d6",
+        ),
+        # Meta's own model pages for SAM 2.1 (huggingface.co/facebook/sam2.1-hiera-*) give the SHA-256 of each file.
+        Checkpoint(
+            "sam2-tiny",
+            "sam2.1_hiera_tiny.pt",
+            f"{_META_2}/sam2.1_hiera_tiny.pt",
+            156,
+            "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        ),
+        Checkpoint(
+            "sam2-small",
+            "sam2.1_hiera_small.pt",
+            f"{_META_2}/sam2.1_hiera_small.pt",
+            184,
+            "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        ),
+        Checkpoint(
+            "sam2-base-plus",
+            "sam2.1_hiera_base_plus.pt",
+            f"{_META_2}/sam2.1_hiera_base_plus.pt",
+            324,
+            "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        ),
+        Checkpoint(
+            "sam2-large",
+            "sam2.1_hiera_large.pt",
+            f"{_META_2}/sam2.1_hiera_large.pt",
+            898,
+            "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
         ),
     )
 }
@@ -96,8 +128,8 @@ def weights_folder() -> Path:
 
 def checkpoint_named(name: str) -> Checkpoint:
     """The published checkpoint of a model, or a UserError with the nearest known one."""
-    if name == "sam-tiny":
-        raise UserError("sam-tiny ships with Sammit: there is nothing to fetch")
+    if name == OWN:
+        raise UserError(f"{OWN} ships with Sammit: there is nothing to fetch")
     if name not in OFFICIAL:
         raise UserError(f"no published weights named '{name}': {nearest(name, list(OFFICIAL))}")
     return OFFICIAL[name]

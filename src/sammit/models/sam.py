@@ -11,13 +11,13 @@ the map is SAM's own, resized.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from sammit.geometry import resize
-from sammit.models.encoder import Encoder
+from sammit.models.encoder import Blocks, Encoder
 from sammit.models.precision import Computing
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -30,7 +30,12 @@ class PromptFreeSam(Computing):
     Attributes:
         patch: side of a patch, pixels; image sides must be multiples of it.
         stride: input pixels for one logit pixel.
+        tokens: the decoder's tokens before those of the masks.
+        dead: the decoder's heads that never get a gradient here.
     """
+
+    tokens: ClassVar[tuple[str, ...]] = ("iou_token",)
+    dead: ClassVar[tuple[str, ...]] = ("iou_prediction_head",)
 
     def __init__(
         self,
@@ -46,25 +51,26 @@ class PromptFreeSam(Computing):
         Args:
             original: a transformers `SamModel`, whose modules are taken over.
             structures: C.
-            stride: input pixels for one logit pixel, the patch's quarter or finer.
+            stride: input pixels for one logit pixel, Segment Anything's own or finer.
             mix: FedFMS's head, a 1x1 convolution from four mask tokens to C > 1 structures, instead of a token each.
             normalise: apply SAM's pixel mean and deviation.
             no_mask: add the no-mask embedding.
         """
         super().__init__()
-        self.vision_encoder = Encoder(original.vision_encoder)
+        self.vision_encoder = self._encoder(original.vision_encoder)
         self.mask_decoder = original.mask_decoder
         self.positions = original.shared_image_embedding
         self.no_mask_embed = original.prompt_encoder.no_mask_embed
-        self.patch: int = self.vision_encoder.projection_size
+        self.patch = self.vision_encoder.patch
         self.stride = stride
         self.no_mask = no_mask
         self.mixer = nn.Conv2d(4, structures, kernel_size=1) if mix and structures > 1 else None
         used = 4 if self.mixer else structures
         self.mask_decoder.output_hypernetworks_mlps = self.mask_decoder.output_hypernetworks_mlps[:used]
-        del self.mask_decoder.iou_prediction_head
+        for head in self.dead:
+            delattr(self.mask_decoder, head)
         channels = self.mask_decoder.hidden_size // 8
-        self.detail = Detail(channels, stride) if stride < self.patch // 4 else None
+        self.detail = Detail(channels, stride) if stride < self.vision_encoder.step else None
         mean, std = (PIXEL_MEAN, PIXEL_STD) if normalise else ((0.0,) * 3, (255.0,) * 3)
         self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1) / 255, persistent=False)
         self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1) / 255, persistent=False)
@@ -82,9 +88,13 @@ class PromptFreeSam(Computing):
         return logits.float() if self.in_bf16 else logits
 
     def prefix(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, H / patch, W / patch, D), the tokens after the encoder's first `cut` blocks."""
+        """(B, 3, H, W) in [0, 1] -> (B, ...), what the encoder's first `cut` blocks make of them."""
         with self.computing(images.device):
             return self.vision_encoder.prefix(self._pixels(images))
+
+    def _encoder(self, original: Any) -> Blocks:
+        """The encoder over the original's modules."""
+        return Encoder(original)
 
     def _pixels(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> the same as the encoder is given it."""
@@ -93,11 +103,18 @@ class PromptFreeSam(Computing):
             raise ValueError(f"sides {tuple(images.shape[-2:])} must be multiples of the patch, {self.patch}")
         return (images - self.pixel_mean) / self.pixel_std  # type: ignore[operator]
 
-    def _decode(self, embedding: Tensor, pixels: Tensor) -> Tensor:
-        """(B, X, h, w) embedding and (B, 3, H, W) pixels -> (B, C, H / stride, W / stride) logits."""
+    def _decode(self, embedding: Any, pixels: Tensor) -> Tensor:
+        """What the encoder says, (B, X, h, w), and (B, 3, H, W) pixels -> (B, C, H / stride, W / stride) logits."""
+        decoder = self.mask_decoder
+        spoken, source = self._spoken(embedding)
+        fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(source)))
+        return self._masks(spoken, decoder.activation(decoder.upscale_conv2(fine)), pixels)
+
+    def _spoken(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, X, h, w) -> (B, n, X) the masks' tokens and (B, X, h, w) the embedding, once they have met."""
         decoder = self.mask_decoder
         batch, _, height, width = embedding.shape
-        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([getattr(decoder, name).weight for name in (*self.tokens, "mask_tokens")])
         if self.no_mask:
             embedding = embedding + self.no_mask_embed.weight.reshape(1, -1, 1, 1)
         spoken, source = decoder.transformer(
@@ -106,13 +123,14 @@ class PromptFreeSam(Computing):
             image_positional_embeddings=self._grid_positions(height, width).expand(batch, -1, -1, -1),
             attention_similarity=None,
         )
-        source = source.transpose(2, 3).reshape(batch, -1, height, width)
-        fine = decoder.activation(decoder.upscale_layer_norm(decoder.upscale_conv1(source)))
-        fine = decoder.activation(decoder.upscale_conv2(fine))
+        return spoken[:, 0, len(self.tokens) :], source.transpose(2, 3).reshape(batch, -1, height, width)
+
+    def _masks(self, spoken: Tensor, fine: Tensor, pixels: Tensor) -> Tensor:
+        """(B, n, X) tokens, (B, X / 8, 4 h, 4 w) upscaled and the pixels -> (B, C, H / stride, W / stride) logits."""
         if self.detail is not None:
             fine = self.detail(fine, pixels)
-        heads = decoder.output_hypernetworks_mlps
-        hyper = torch.stack([head(spoken[:, 0, 1 + i]) for i, head in enumerate(heads)], dim=1)
+        heads = self.mask_decoder.output_hypernetworks_mlps
+        hyper = torch.stack([head(spoken[:, i]) for i, head in enumerate(heads)], dim=1)
         logits = torch.einsum("bcx,bxhw->bchw", hyper, fine)
         return self.mixer(logits) if self.mixer else logits
 

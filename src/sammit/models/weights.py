@@ -82,6 +82,8 @@ def _pretrained(name: str) -> Path:
                 f"or {official.by_hand(known, folder)}"
             )
         return folder / known.file
+    if name != official.OWN:
+        raise UserError(f"model.weights: nobody publishes weights for {name}; set model.weights = 'random'")
     path = official.SHIPPED / f"{name}.safetensors"
     facts = path.with_suffix(".json")
     if not path.is_file() or not facts.is_file():
