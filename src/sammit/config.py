@@ -40,6 +40,7 @@ class DataConfig:
     window: tuple[float, ...] = ()  # (low, high) in the image's own unit (HU for CT); empty: no window
     spacing: tuple[float, ...] = ()  # mm, (slice, row, column), where the format has none
     axis: Literal["auto", "0", "1", "2"] = "auto"  # volumes: the axis that is cut; auto: the coarsest spacing
+    uneven: Literal["refuse", "resample"] = "refuse"  # DICOM slices missing, doubled or unevenly spaced
     slices: Literal["2d", "2.5d"] = "2d"  # grey volumes: a slice three times, or with its two neighbours as channels
     empty_slices: float = 0.2  # volumes: share of the slices without any structure that training keeps
     split: tuple[float, ...] = (

@@ -171,6 +171,56 @@ def write_segmentation(
     header.save_as(path, enforce_file_format=True)
 
 
+def write_label_map(
+    path: Path, series: list[Dataset], affine: np.ndarray, labels: np.ndarray, names: dict[int, str], edit: Edit = id
+) -> None:
+    """A DICOM SEG whose pixels are the segments' numbers: `labels` (column, row, slice) uint8 or uint16, 0 outside."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = _base("1.2.840.10008.5.1.4.1.1.66.7")
+    header.SeriesInstanceUID, header.FrameOfReferenceUID = generate_uid(), series[0].FrameOfReferenceUID
+    header.SegmentationType, header.PixelPaddingValue = "LABELMAP", 0
+    header.SegmentSequence = [_segment(number, label) for number, label in names.items()]
+    some = [z for z in range(labels.shape[2]) if labels[..., z].any()]
+    _pixels(header, np.stack([labels[..., z].T for z in some]))
+    header.PerFrameFunctionalGroupsSequence = [_groups(affine, z) for z in some]
+    edit(header)
+    header.save_as(path, enforce_file_format=True)
+
+
+Outlines = dict[str, list[tuple[int, np.ndarray]]]
+"""Regions by name: for each contour its slice, and its (n, 2) columns and rows."""
+
+
+def write_structure_set(
+    path: Path, series: list[Dataset], affine: np.ndarray, regions: Outlines, edit: Edit = id
+) -> None:
+    """An RT structure set on a series; slices may lie between those of the series (1.5)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    header = _base("1.2.840.10008.5.1.4.1.1.481.3")
+    header.SeriesInstanceUID = generate_uid()
+    header.ReferencedFrameOfReferenceSequence = [Dataset()]
+    header.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = series[0].FrameOfReferenceUID
+    header.StructureSetROISequence, header.ROIContourSequence = [], []
+    for number, (name, outlines) in enumerate(regions.items(), start=1):
+        said, drawn = Dataset(), Dataset()
+        said.ROINumber, said.ROIName = number, name
+        said.ReferencedFrameOfReferenceUID = series[0].FrameOfReferenceUID
+        drawn.ReferencedROINumber = number
+        drawn.ContourSequence = [_contour(affine, slice_, outline) for slice_, outline in outlines]
+        header.StructureSetROISequence.append(said)
+        header.ROIContourSequence.append(drawn)
+    edit(header)
+    header.save_as(path, enforce_file_format=True)
+
+
+def _contour(affine: np.ndarray, slice_: float, outline: np.ndarray) -> Dataset:
+    item, points = Dataset(), np.ones((len(outline), 4))
+    points[:, :2], points[:, 2] = outline, slice_
+    item.ContourGeometricType, item.NumberOfContourPoints = "CLOSED_PLANAR", len(outline)
+    item.ContourData = _numbers((points @ _lps(affine).T)[:, :3].ravel())
+    return item
+
+
 def _segment(number: int, label: str) -> Dataset:
     item = Dataset()
     item.SegmentNumber, item.SegmentLabel = number, label

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from sammit.config import DataConfig
+from sammit.data.drawings import drawings
 from sammit.data.readers import read_channels
-from sammit.data.segments import segments
 from sammit.data.settings import Settings
 from sammit.data.truth import Truth, read_truth
 from sammit.errors import UserError
@@ -69,8 +69,8 @@ def test_oblique_sparse_and_cut_along_another_axis(tmp_path: Path, hand: float) 
     assert like.cut is not None and len(like.array) == 6
     way = slice(None, None, int(hand))  # slices are read along row direction x column direction
     assert (like.cut.undo(like.array[..., 0]) == VALUES[..., way]).all()
-    for piece, mask in zip(segments(tmp_path / "mask.dcm", tmp_path / "image", like), MASKS.values(), strict=True):
-        assert (like.cut.undo(piece.mask) == mask[..., way]).all()
+    for piece, mask in zip(drawings(tmp_path / "mask.dcm", tmp_path / "image", like), MASKS.values(), strict=True):
+        assert (like.cut.undo(piece.draw()) == mask[..., way]).all()
 
 
 def test_fractions_count_from_one_half(tmp_path: Path) -> None:
@@ -121,12 +121,16 @@ def _other_frame(header: Dataset) -> None:
     header.FrameOfReferenceUID = generate_uid()
 
 
-def _label_map(header: Dataset) -> None:
+def _unknown_type(header: Dataset) -> None:
+    header.SegmentationType = "SKETCH"
+
+
+def _twice(header: Dataset) -> None:
     header.SegmentationType = "LABELMAP"
 
 
-def _structure_set(header: Dataset) -> None:
-    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.3"
+def _dose(header: Dataset) -> None:
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.2"
 
 
 def _volume_of(name: str) -> Callable[[Dataset], None]:
@@ -140,8 +144,9 @@ def _volume_of(name: str) -> Callable[[Dataset], None]:
     ("move", "edit", "line"),
     [
         ((0, 0, 0), _other_frame, r"mask\.dcm: lies in another frame of reference than image; draw it"),
-        ((0, 0, 0), _label_map, r"mask\.dcm: is a segmentation of another type than BINARY or FRACTIONAL"),
-        ((0, 0, 0), _structure_set, r"mask\.dcm: is an RT structure set, which is not read; convert it"),
+        ((0, 0, 0), _unknown_type, r"mask\.dcm: is a segmentation of no known type; save it as BINARY"),
+        ((0, 0, 0), _twice, r"mask\.dcm: has two frames on one slice, which a label map cannot have; save it"),
+        ((0, 0, 0), _dose, r"mask\.dcm: is no DICOM segmentation \(RT Dose Storage\); give a SEG, RTSTRUCT or NIfTI"),
         ((0, 0, 0), _volume_of("SegmentSequence"), r"mask\.dcm: cannot be read as DICOM \(AttributeError\)"),
         ((0, 0, 1.0), id, r"mask\.dcm: does not lie on the pixels of its image; resample it"),
         ((0.5, 0, 0), id, r"mask\.dcm: does not lie on the pixels of its image; resample it"),
@@ -167,7 +172,7 @@ def test_other_grids_images_and_files_are_refused(tmp_path: Path) -> None:
         _truth(tmp_path / "image", tmp_path / "small.dcm")
     with pytest.raises(UserError, match=r"IM000\.dcm: is no DICOM segmentation \(CT Image Storage\); give a SEG"):
         _truth(tmp_path / "image", tmp_path / "image" / "IM000.dcm")
-    with pytest.raises(UserError, match=r"image: holds 5 files where a mask is one DICOM segmentation; keep one"):
+    with pytest.raises(UserError, match=r"image: holds 5 files where a mask is one DICOM file; keep one"):
         _truth(tmp_path / "image", tmp_path / "image")
     other = write_series(tmp_path / "b", VALUES, AFFINE)
     other[0].FrameOfReferenceUID = series[0].FrameOfReferenceUID

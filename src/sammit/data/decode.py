@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+MOST_CHANNELS = 4
+"""Of a file with more the first three are not what anybody means."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of an entry without its pixels.
@@ -68,7 +72,7 @@ def decode(case: Case, settings: Settings) -> Entry:
     import numpy as np
 
     config = settings.config
-    pixels = [read_channels(path, config.axis) for path in case.image]
+    pixels = [read_channels(path, config.axis, config.uneven) for path in case.image]
     values = _joined([to_full_range(p.array, config.window, config.intensity) for p in pixels], case)
     image = without_copies(three_channels(_selected(values, settings.channels, case.image[0])))
     if config.slices == "2.5d" and len(image) > 1:
@@ -137,6 +141,11 @@ def _joined(arrays: list[np.ndarray], case: Case) -> np.ndarray:
 
 
 def _selected(values: np.ndarray, channels: tuple[int, ...], path: Path) -> np.ndarray:
+    if not channels and values.shape[-1] > MOST_CHANNELS:
+        raise UserError(
+            f"{path}: has {values.shape[-1]} channels (time points?) where a model sees three; choose with 'channels' "
+            "in dataset.toml, counted from 0, or save one of them"
+        )
     if not channels:
         return values
     if not all(0 <= channel < values.shape[-1] for channel in channels):

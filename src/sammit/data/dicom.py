@@ -12,11 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sammit.data.formats import DICOM, suffix_of
+from sammit.data.formats import is_dicom
 from sammit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # younger than pydicom's dictionary
+STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 
 Look = Callable[[str, str], Any]
 """(sequence, keyword) -> the value for one slice, or None; a file of one slice has it without the sequence."""
@@ -33,6 +37,7 @@ class Plane:
         spacing: (row, column) in mm; None where the file does not say.
         grid: (4, 4) (column, row, mm along the normal) to world (right, anterior, superior) in mm; None for a picture
             that has no place in the patient.
+        lacks: what the file would have to say for that, in words; "" where it has a place.
         depth: mm between slices or through one, as the file has it; 0 where it does not say.
         scale: slope and intercept from stored numbers to the image's unit.
         bits: stored bits of a pixel; negative where the numbers are signed.
@@ -44,6 +49,7 @@ class Plane:
     shape: tuple[int, int, int]
     spacing: tuple[float, float] | None
     grid: np.ndarray | None
+    lacks: str
     depth: float
     scale: tuple[float, float]
     bits: int
@@ -82,10 +88,22 @@ def read_header(path: Path, pixels: bool = False) -> Any:
     from pydicom import dcmread
 
     with guarded(path):
-        header = dcmread(path, stop_before_pixels=not pixels, force=suffix_of(path) in DICOM)  # old files lack the mark
+        header = dcmread(path, stop_before_pixels=not pixels, force=is_dicom(path))  # old files lack the mark
         if not class_of(header) and "Rows" not in header:
             raise UserError(f"{path}: is no DICOM file; restore it, or take it out of the folder")
+        if "TransferSyntaxUID" not in header.file_meta:
+            header.file_meta.TransferSyntaxUID = _syntax_of(header)
         return header
+
+
+def _syntax_of(header: Any) -> Any:
+    """The transfer syntax of a file that does not say it: as its header was written, uncompressed."""
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    implicit, little = header.original_encoding
+    if implicit:
+        return ImplicitVRLittleEndian
+    return ExplicitVRLittleEndian if little else ExplicitVRBigEndian
 
 
 def class_of(header: Any) -> Any:
@@ -96,22 +114,9 @@ def class_of(header: Any) -> Any:
 def kind_of(header: Any) -> str:
     """What a file is, in DICOM's words: "CT Image Storage", "RT Structure Set Storage"."""
     kind = class_of(header)
+    if kind == LABEL_MAP:
+        return "Label Map Segmentation Storage"
     return str(kind.name) if kind and kind.name != kind else "of an unknown kind"
-
-
-def need_decoder(header: Any, path: Path) -> None:
-    """Raise UserError where the pixels are compressed in a way that is not read."""
-    from pydicom.pixels import get_decoder
-
-    with guarded(path):
-        syntax = header.file_meta.TransferSyntaxUID
-        try:
-            known = get_decoder(syntax).is_available
-        except NotImplementedError:
-            known = False
-    if not known:
-        name = "in a private way" if syntax.name == syntax else f"as {syntax.name}"
-        raise UserError(f"{path}: is compressed {name}, which is not read; decompress it, as with `gdcmconv --raw`")
 
 
 def frames_of(header: Any, path: Path) -> list[Look]:
@@ -125,7 +130,9 @@ def frames_of(header: Any, path: Path) -> list[Look]:
         groups = header.get("PerFrameFunctionalGroupsSequence")
         shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
         if groups is None and count > 1:
-            raise UserError(f"{path}: has {count} frames without a place each; save them as a series of slices")
+            raise UserError(
+                f"{path}: has {count} frames without a place each, as a film; save those that are needed as pictures"
+            )
         if groups is not None and len(groups) != count:
             raise UserError(f"{path}: describes {len(groups)} frames and holds {count}; restore the file")
     if groups is None:
@@ -149,8 +156,10 @@ def planes_of(header: Any, path: Path) -> list[Plane]:
     """The slices of a file, in its own order.
 
     Raises:
-        UserError: as `frames_of`; or a header that lacks what a slice needs.
+        UserError: as `frames_of`; no image, or a header that lacks what a slice needs.
     """
+    if "Rows" not in header:
+        raise UserError(f"{path}: is no image ({kind_of(header)}); take it out of the images")
     looks = frames_of(header, path)
     with guarded(path):
         return [_plane(header, path, frame, look) for frame, look in enumerate(looks)]
@@ -163,13 +172,16 @@ def _plane(header: Any, path: Path, frame: int, look: Look) -> Plane:
     intercept = look("PixelValueTransformationSequence", "RescaleIntercept")
     origin = look("PlanePositionSequence", "ImagePositionPatient")
     sides = look("PlaneOrientationSequence", "ImageOrientationPatient")
+    said = {"position": origin, "orientation": sides, "pixel spacing": spacing}
+    lacks = ", ".join(name for name, value in said.items() if not value)
     bits = int(header.get("BitsStored") or 0)
     return Plane(
         path=path,
         frame=frame,
         shape=(int(header.Rows), int(header.Columns), int(header.get("SamplesPerPixel") or 1)),
         spacing=(float(spacing[0]), float(spacing[1])) if spacing else None,
-        grid=_grid(origin, sides, spacing, path) if origin and sides and spacing else None,
+        grid=None if lacks else _grid(origin, sides, spacing, path),
+        lacks=lacks,
         depth=abs(float(depth or 0)),
         scale=(1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
         bits=-bits if header.get("PixelRepresentation") else bits,

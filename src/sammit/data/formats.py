@@ -12,6 +12,8 @@ STACKS = (".tif", ".tiff", ".npy")  # may hold one image or a volume
 DICOM = (".dcm", ".dicom", ".ima")  # may also have no suffix, or lie in a folder, a file for each slice
 SUFFIXES = (*VOLUMES, *PICTURES, *STACKS, *DICOM)
 
+# how a DICOM file without preamble starts: one of the first tags, then its kind or a short length
+_BARE = re.compile(rb"[\x02\x08]\x00[\x00\x01\x05\x08\x12\x16\x18]\x00(UL|OB|CS|UI|DA|[^\x00].\x00\x00)", re.DOTALL)
 _WORD = re.compile(r"\.[A-Za-z][A-Za-z0-9_-]*")  # what a DICOM file that is named by its number does not end with
 
 
@@ -73,4 +75,5 @@ def _is_dicom_file(path: Path) -> bool:
     if not _named_like_dicom(path) or not path.is_file():
         return False
     with path.open("rb") as handle:
-        return handle.read(132)[128:] == b"DICM"
+        head = handle.read(132)
+    return head[128:] == b"DICM" or _BARE.match(head) is not None

@@ -8,8 +8,8 @@ from sammit.config import DataConfig
 from sammit.data.cache import Cache
 from sammit.data.formats import image_files, stem_of
 from sammit.data.layouts import Found
+from sammit.data.loose import is_series, loose_slices
 from sammit.data.readers import is_volume
-from sammit.data.series import is_series, loose_slices
 from sammit.data.settings import Settings
 from sammit.data.site import Site
 from sammit.errors import UserError

@@ -10,6 +10,8 @@ from sammit.data.volumes import Cut, Spacing
 if TYPE_CHECKING:
     import numpy as np
 
+    from sammit.data.uneven import Even
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -20,12 +22,33 @@ class Pixels:
         spacing: (slice, row, column) in mm, or None where the format has none.
         affine: (4, 4) voxel to world in mm, of the file's own axes; None where the format has none.
         cut: how the file's axes became (slice, row, column); None for a 2-D image.
+        even: the even grid that `array`, `spacing` and `affine` are on, where the file's slices lie unevenly.
     """
 
     array: np.ndarray
     spacing: Spacing | None = None
     affine: np.ndarray | None = None
     cut: Cut | None = None
+    even: Even | None = None
+
+    @property
+    def own_shape(self) -> tuple[int, ...]:
+        """(D, H, W) of the slices that the file itself has."""
+        if self.even is None or self.cut is None:
+            return self.array.shape[:3]
+        sides = (*self.cut.undo_shape(self.array.shape)[:2], len(self.even.places))
+        return tuple(sides[axis] for axis in self.cut.order)
+
+    @property
+    def own_affine(self) -> np.ndarray | None:
+        """(4, 4) voxel to world in mm of the slices that the file itself has, as NIfTI would say it."""
+        return self.affine if self.even is None or self.affine is None else self.even.own_affine(self.affine)
+
+    def on_grid(self, labels: np.ndarray) -> np.ndarray:
+        """Labels (D, H, W, ...) of the file's own slices, on the grid of `array`."""
+        if self.even is None or self.cut is None:
+            return labels
+        return self.cut.apply(self.even.truth(self.cut.undo(labels)))
 
 
 def three_channels(array: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ on the stored pixels fits. Files are read whole; a file that cannot be is refuse
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,23 +25,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def read_image(path: Path, axis: str = "auto") -> Pixels:
+def read_image(path: Path, axis: str = "auto", uneven: str = "refuse") -> Pixels:
     """An image with three channels: (D, H, W, 3), maybe a read-only view; see `three_channels` for the rule.
 
     Args:
         path: a file of a known format, or a folder that holds one DICOM series.
         axis: which of a volume's axes is cut, see `volumes.slice_axis`.
+        uneven: what becomes of DICOM slices that do not lie evenly, see `series.open_series`.
 
     Raises:
         UserError: the file is missing, broken, or of no known format.
     """
-    pixels = read_channels(path, axis)
-    return Pixels(three_channels(pixels.array), pixels.spacing, pixels.affine, pixels.cut)
+    pixels = read_channels(path, axis, uneven)
+    return replace(pixels, array=three_channels(pixels.array))
 
 
-def read_channels(path: Path, axis: str = "auto") -> Pixels:
+def read_channels(path: Path, axis: str = "auto", uneven: str = "refuse") -> Pixels:
     """Like `read_image`, with the file's own number of channels (transparency dropped)."""
-    return _guarded(path, lambda: _read(path, axis))
+    return _guarded(path, lambda: _read(path, axis, uneven))
 
 
 def read_mask(path: Path, like: Pixels | None = None, axis: str = "auto") -> np.ndarray:
@@ -135,9 +137,9 @@ def _guarded(path: Path, read: Callable[[], T]) -> T:
         raise UserError(f"{path}: cannot be read ({reason}); restore the file or take it out") from error
 
 
-def _read(path: Path, axis: str) -> Pixels:
+def _read(path: Path, axis: str, uneven: str) -> Pixels:
     if is_dicom(path):
-        return read_series(path, axis)
+        return read_series(path, axis, uneven)
     if suffix_of(path) in VOLUMES:
         return _nifti(path, axis, None)
     if suffix_of(path) in PICTURES:
@@ -162,16 +164,16 @@ def _nifti(path: Path, axis: str, like: Pixels | None) -> Pixels:
     image = open_nifti(path)
     shape, zooms = header_of(image)
     values = np.asanyarray(image.dataobj).reshape(*shape, -1)
-    cut = cut_of(shape, zooms, image.affine, axis)
-    if like is not None and like.cut is not None and like.affine is not None:
-        own = cut_like(shape, zooms, image.affine, like.array.shape, like.affine, like.cut)
-        if own is None:
-            raise UserError(
-                f"{path}: lies elsewhere than its image, or has another size; resample it onto the image, "
-                "or copy the image's header where the voxels match already"
-            )
-        cut = own
-    return Pixels(plain(cut.apply(values)), cut.spacing(zooms), image.affine, cut)
+    if like is None or like.cut is None or like.own_affine is None:
+        cut = cut_of(shape, zooms, image.affine, axis)
+        return Pixels(plain(cut.apply(values)), cut.spacing(zooms), image.affine, cut)
+    own = cut_like(shape, zooms, image.affine, like.own_shape, like.own_affine, like.cut)
+    if own is None:
+        raise UserError(
+            f"{path}: lies elsewhere than its image, or has another size; resample it onto the image, "
+            "or copy the image's header where the voxels match already"
+        )
+    return replace(like, array=like.on_grid(plain(own.apply(values))))
 
 
 def _depth(path: Path) -> int:
@@ -187,6 +189,8 @@ def _one_channel(array: np.ndarray, path: Path) -> np.ndarray:
     import numpy as np
 
     first = array[..., 0]
+    if suffix_of(path) in VOLUMES and array.shape[-1] > 1:
+        raise UserError(f"{path}: holds {array.shape[-1]} volumes where a mask is one; save one label for each voxel")
     slack = 48 if suffix_of(path) in (".jpg", ".jpeg") else 0  # lossy colour differs a little between channels
     for channel in range(1, array.shape[-1]):
         if np.abs(array[..., channel].astype(np.float32) - first).max(initial=0) > slack:

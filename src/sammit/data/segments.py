@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sammit.data.dicom import Look, Plane, class_of, frames_of, guarded, kind_of, need_decoder, planes_of, read_header
-from sammit.data.formats import dicom_files
-from sammit.data.pixels import Pixels
-from sammit.data.series import SEGMENTATION, Series, open_series
+from sammit.data.dicom import Look, Plane, frames_of, guarded, planes_of
+from sammit.data.series import Series
+from sammit.data.stored import need_decoder
 from sammit.data.structures import Piece
 from sammit.errors import UserError
 
@@ -17,54 +17,68 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def segments(path: Path, image: Path, like: Pixels) -> Iterator[Piece]:
-    """The segments of a DICOM SEG, one after another; they may overlap.
+def segments(header: Any, path: Path, series: Series) -> Iterator[Piece]:
+    """The segments of a DICOM SEG, one after another; they may overlap, but for those of a label map.
 
     A frame lies on the slice where it says that it lies, or that it refers to where it gives no position; slices
     without a frame are empty. A fractional segment is taken where it is at least one half.
 
     Args:
-        path: the segmentation: a file, or a folder with one.
-        image: the series that it was drawn on.
-        like: that series as it was read.
+        header: the segmentation's data set, with its pixels.
+        path: its file.
+        series: the image that it was drawn on.
 
     Raises:
-        UserError: another kind of file, another frame of reference or grid than the image's, or no segment at all.
+        UserError: a type of segmentation that is not known, another grid than the image's, or no segment at all.
     """
-    header, path = _segmentation(path)
-    series = open_series(image)
+    need_decoder(header, path)
     with guarded(path):
-        reference = str(header.get("FrameOfReferenceUID") or "")
-        if reference and series.reference and reference != series.reference:
-            raise UserError(f"{path}: lies in another frame of reference than {image.name}; draw it on that series")
         names = {int(item.SegmentNumber): str(item.get("SegmentLabel") or "") for item in header.SegmentSequence}
+    kind = header.get("SegmentationType")
+    if kind in ("BINARY", "FRACTIONAL"):
+        return _in_frames(header, path, series, names)
+    if kind == "LABELMAP":
+        return _in_numbers(header, path, series, names)
+    raise UserError(f"{path}: is a segmentation of no known type; save it as BINARY, FRACTIONAL or LABELMAP")
+
+
+def _in_frames(header: Any, path: Path, series: Series, names: dict[int, str]) -> Iterator[Piece]:
+    """The segments where each has frames of its own."""
     where: dict[int, list[tuple[int, int]]] = {number: [] for number in names}
-    looks, planes = frames_of(header, path), planes_of(header, path)
-    for frame, (look, plane) in enumerate(zip(looks, planes, strict=True)):
+    for frame, (look, slice_) in enumerate(_placed(header, path, series)):
         with guarded(path):
             number = int(look("SegmentIdentificationSequence", "ReferencedSegmentNumber"))
-            slice_ = _by_place(plane, series) if plane.grid is not None else _by_reference(plane, look, series)
         where.setdefault(number, []).append((frame, slice_))
     for number, places in where.items():
-        volume = _volume(header, path, places, series)
-        yield Piece(number, names.get(number, ""), _like(volume, like))
+        yield Piece(number, names.get(number, ""), partial(_volume, header, path, places, series))
 
 
-def _segmentation(path: Path) -> tuple[Any, Path]:
-    """The data set of a segmentation, and its file."""
-    files = dicom_files(path)
-    if len(files) != 1:
-        raise UserError(f"{path}: holds {len(files)} files where a mask is one DICOM segmentation; keep one")
-    header = read_header(files[0], pixels=True)
-    kind = kind_of(header)
-    if kind == "RT Structure Set Storage":
-        raise UserError(f"{files[0]}: is an RT structure set, which is not read; convert it to DICOM SEG or NIfTI")
-    if class_of(header) != SEGMENTATION:
-        raise UserError(f"{files[0]}: is no DICOM segmentation ({kind}); give a SEG or a NIfTI mask")
-    if header.get("SegmentationType") not in ("BINARY", "FRACTIONAL"):
-        raise UserError(f"{files[0]}: is a segmentation of another type than BINARY or FRACTIONAL; convert it")
-    need_decoder(header, files[0])
-    return header, files[0]
+def _in_numbers(header: Any, path: Path, series: Series, names: dict[int, str]) -> Iterator[Piece]:
+    """The segments where each pixel has the number of one (a label map); what is padding is none."""
+    import numpy as np
+    from pydicom.pixels import iter_pixels
+
+    columns, rows, slices = series.own_shape
+    seen: set[int] = set()
+    with guarded(path):
+        background = int(header.get("PixelPaddingValue") or 0)
+        frames = list(iter_pixels(header, raw=True))
+    labels = np.full((slices, rows, columns), background, np.int32)
+    for (_, slice_), frame in zip(_placed(header, path, series), frames, strict=True):
+        if slice_ in seen:
+            raise UserError(f"{path}: has two frames on one slice, which a label map cannot have; save it again")
+        seen.add(slice_)
+        labels[slice_] = frame
+    for number in sorted({*names, *np.unique(labels).tolist()} - {background}):
+        yield Piece(number, names.get(number, ""), partial(np.equal, labels, number))
+
+
+def _placed(header: Any, path: Path, series: Series) -> Iterator[tuple[Look, int]]:
+    """For each frame how to look its values up, and the slice it lies on."""
+    for look, plane in zip(frames_of(header, path), planes_of(header, path), strict=True):
+        with guarded(path):
+            slice_ = _by_place(plane, series) if plane.grid is not None else _by_reference(plane, look, series)
+        yield look, slice_
 
 
 def _by_place(plane: Plane, series: Series) -> int:
@@ -75,13 +89,13 @@ def _by_place(plane: Plane, series: Series) -> int:
         raise UserError(f"{plane}: has a place in the patient, but its image has none; draw it on that series")
     rows, columns = plane.shape[:2]
     corners = np.array([[0, 0, 0, 1], [columns - 1, 0, 0, 1], [0, rows - 1, 0, 1]], float)
-    found = (corners @ plane.grid.T @ np.linalg.inv(series.affine).T)[:, :3]
-    slice_ = round(float(found[0, 2]))
-    away = np.abs(found - corners[:, :3] - [0, 0, slice_])
-    if series.shape[:2] != (columns, rows) or away[:, :2].max() > 0.5 or away[:, 2].max() > 0.1:
-        raise UserError(f"{plane}: does not lie on the pixels of its image; resample it onto that series")
-    if not 0 <= slice_ < len(series.planes):
+    slice_, found = series.slice_at(corners @ plane.grid.T)
+    away = np.abs(found - corners[:, :3])
+    fits = series.shape[:2] == (columns, rows) and away[:, :2].max() <= 0.5
+    if fits and slice_ in (0, len(series.planes) - 1) and away[:, 2].min() > 5 * series.slack:
         raise UserError(f"{plane}: lies outside its image; add the slices that are missing from that series")
+    if not fits or away[:, 2].max() > series.slack:
+        raise UserError(f"{plane}: does not lie on the pixels of its image; resample it onto that series")
     return slice_
 
 
@@ -103,7 +117,7 @@ def _volume(header: Any, path: Path, places: list[tuple[int, int]], series: Seri
     import numpy as np
     from pydicom.pixels import iter_pixels
 
-    columns, rows, slices = series.shape
+    columns, rows, slices = series.own_shape
     volume = np.zeros((slices, rows, columns), bool)
     if not places:
         return volume
@@ -113,8 +127,3 @@ def _volume(header: Any, path: Path, places: list[tuple[int, int]], series: Seri
     for (_, slice_), frame in zip(places, frames, strict=True):
         volume[slice_] |= frame >= least
     return volume
-
-
-def _like(volume: np.ndarray, like: Pixels) -> np.ndarray:
-    """(slices, rows, columns) -> (D, H, W), cut as the image was."""
-    return volume if like.cut is None else like.cut.apply(volume.transpose(2, 1, 0))

@@ -21,7 +21,7 @@ FILE = "dataset.toml"
 
 @dataclass(frozen=True)
 class DatasetFile:
-    """What `dataset.toml` may say; the first nine mean what they mean in `DataConfig`."""
+    """What `dataset.toml` may say; the first ten mean what they mean in `DataConfig`."""
 
     structures: dict[str, Any] = field(default_factory=dict)
     patient: str = ""
@@ -31,6 +31,7 @@ class DatasetFile:
     masks: str = ""
     intensity: Literal["range", "percentile", "local", "fedfms"] = "range"
     axis: Literal["auto", "0", "1", "2"] = "auto"
+    uneven: Literal["refuse", "resample"] = "refuse"
     scale: float = 1.0
     channels: tuple[int, ...] = ()  # which of the image's channels are shown to the model, counted from 0
     ignore: int = -1  # label of pixels that nobody labelled; -1: none

@@ -256,6 +256,7 @@ class Site:
                 "window": config.window,
                 "intensity": config.intensity,
                 "axis": config.axis,
+                "uneven": config.uneven,
                 "slices": config.slices,
                 "spacing": config.spacing,
                 "channels": self.settings.channels,

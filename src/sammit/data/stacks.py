@@ -48,14 +48,17 @@ def npy(path: Path, mmap_mode: Any = None) -> np.ndarray:
 
 
 def _tiff(path: Path) -> np.ndarray:
-    """The first series of a TIFF with its channels last; transparency dropped, white-is-zero turned."""
+    """The picture or volume of a TIFF with its channels last; transparency dropped, white-is-zero turned."""
     import numpy as np
     from tifffile import PHOTOMETRIC, TiffFile
 
     with TiffFile(path) as file:
-        series, page = file.series[0], file.pages.first
-        array: np.ndarray = series.asarray()
-        axes = series.axes
+        alike, page = _alike(file), file.pages.first
+        arrays = [series.asarray() for series in alike]
+        array: np.ndarray = arrays[0] if len(arrays) == 1 else np.stack(arrays)
+        axes = _axes(alike)
+        if len(axes.replace("S", "").replace("C", "")) > 3:
+            raise UserError(f"{path}: has the axes {axes}, several volumes in one file; save each as a file of its own")
         if page.photometric == PHOTOMETRIC.MINISWHITE:
             array = ~array if array.dtype == bool else np.iinfo(array.dtype).max - array
         alpha = "S" in axes and page.samplesperpixel in (2, 4) and bool(page.extrasamples)
@@ -69,6 +72,19 @@ def _tiff_shape(path: Path) -> tuple[int, ...]:
     from tifffile import TiffFile
 
     with TiffFile(path) as file:
-        series = file.series[0]
-        sizes = [size for size, axis in zip(series.shape, series.axes, strict=True) if axis not in "SC"]
-        return tuple(sizes)
+        alike = _alike(file)
+        shape = alike[0].shape if len(alike) == 1 else (len(alike), *alike[0].shape)
+        return tuple(size for size, axis in zip(shape, _axes(alike), strict=True) if axis not in "SC")
+
+
+def _alike(file: Any) -> list[Any]:
+    """The first series of a TIFF, and those that are pages like it; others are thumbnails and labels of a slide."""
+    first, *others = file.series
+    same = [series for series in others if (series.shape, series.dtype) == (first.shape, first.dtype)]
+    return [first, *same]
+
+
+def _axes(alike: list[Any]) -> str:
+    """A letter for each axis, as tifffile names them."""
+    axes: str = alike[0].axes
+    return axes if len(alike) == 1 else "I" + axes

@@ -1,7 +1,8 @@
 """What a structure is: a rule on a mask's labels. Structures may overlap, so each is a map of its own.
 
 A truth whose labels may overlap comes in *pieces* (`Piece`), each with its number: the segments of a DICOM SEG, the
-channels of an array, or a file for each structure. A rule picks pieces by number as it picks labels.
+regions of an RT structure set, the channels of an array, or a file for each structure. A rule picks pieces by number as
+it picks labels.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Structure:
         name: as scores and files call it.
         compare: ">", ">=", "<", "<=", "==", "!=", or "in".
         values: the labels compared with; one, but for "in".
-        segments: labels of DICOM segments that belong to it too, in lower case; only with "in".
+        segments: labels of DICOM segments or regions that belong to it too, in lower case; only with "in".
     """
 
     name: str
@@ -67,14 +68,14 @@ class Piece:
     """One piece of a truth that comes in pieces, see above.
 
     Attributes:
-        number: a DICOM segment's own; channels and files count from 1.
-        name: a DICOM segment's label, else "".
-        mask: (D, H, W) bool.
+        number: a DICOM segment's or region's own; channels and files count from 1.
+        name: the label of a DICOM segment, the name of a structure set's region, else "".
+        draw: gives its mask, (D, H, W) bool; what nobody asks for is neither decoded nor drawn.
     """
 
     number: int
     name: str
-    mask: np.ndarray
+    draw: Callable[[], np.ndarray]
 
 
 def numbered(count: int) -> dict[str, Any]:
@@ -85,8 +86,8 @@ def numbered(count: int) -> dict[str, Any]:
 def structures_of(table: Mapping[str, Any]) -> tuple[Structure, ...]:
     """The structures of a table such as {nucleus = "> 0", cup = 2, disc = [1, 2]}, in its order.
 
-    "segment LABEL" is the segment of that label in a DICOM SEG. An empty table means one structure, `foreground`, where
-    the mask is above 0.
+    "segment LABEL" is the segment of that label in a DICOM SEG, or the region of that name in an RT structure set. An
+    empty table means one structure, `foreground`, where the mask is above 0.
 
     Raises:
         UserError: a rule of another form.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sammit.data.drawings import drawings
 from sammit.data.formats import VOLUMES, is_dicom, suffix_of
 from sammit.data.pixels import Pixels
 from sammit.data.readers import read_layers, read_mask
-from sammit.data.segments import segments
 from sammit.data.settings import Settings
 from sammit.data.structures import Piece, Structure
 from sammit.errors import UserError
@@ -36,8 +37,9 @@ class Truth:
 def read_truth(case: Case, like: Pixels, settings: Settings) -> Truth:
     """The truth of a case: one label map, or pieces that may overlap (see `structures`).
 
-    Pieces are the segments of a DICOM SEG, the channels of a npy mask, and the files of a case with several masks, each
-    of which is one structure wherever it is above 0. Where there is no mask, no pixel is labelled.
+    Pieces are the segments of a DICOM SEG, the regions of an RT structure set, the channels of a npy mask, and the
+    files of a case with several masks, each of which is one structure wherever it is above 0. Where there is no mask,
+    no pixel is labelled.
 
     Args:
         case: whose.
@@ -54,10 +56,11 @@ def read_truth(case: Case, like: Pixels, settings: Settings) -> Truth:
         return Truth([np.zeros(shape, bool)] * len(settings.structures), np.zeros(shape, bool))
     if len(case.masks) > 1:
         _need_numbers(settings.structures, len(case.masks), case.masks[0], "masks")
-        return _of_pieces(_files(case, like), settings, shape)
+        return _of_pieces(_files(case, like, settings), settings, shape)
     path = case.masks[0]
     if is_dicom(path):
-        return _of_pieces(_named(_segments(path, case, like), settings.structures, path), settings, shape)
+        pieces = _drawings(path, case, like, settings)
+        return _of_pieces(_named(pieces, settings.structures, path), settings, shape)
     labels = _labels(path, case, like)
     if labels.shape[-1] > 1:
         _need_numbers(settings.structures, labels.shape[-1], path, "channels")
@@ -78,11 +81,14 @@ def _of_pieces(pieces: Iterable[Piece], settings: Settings, shape: tuple[int, ..
 
     layers, labelled = [np.zeros(shape, bool) for _ in settings.structures], np.ones(shape, bool)
     for piece in pieces:
-        for layer, structure in zip(layers, settings.structures, strict=True):
-            if structure.picks(piece):
-                layer |= piece.mask
+        picking = [layer for layer, s in zip(layers, settings.structures, strict=True) if s.picks(piece)]
+        if not picking and piece.number != settings.ignore:
+            continue
+        mask = piece.draw()
+        for layer in picking:
+            layer |= mask
         if piece.number == settings.ignore:
-            labelled &= ~piece.mask
+            labelled &= ~mask
     return Truth([layer & labelled for layer in layers], labelled)
 
 
@@ -111,28 +117,37 @@ def _named(pieces: Iterator[Piece], structures: tuple[Structure, ...], path: Pat
 
 
 def _channels(labels: np.ndarray) -> Iterator[Piece]:
+    import numpy as np
+
     for channel in range(labels.shape[-1]):
-        yield Piece(channel + 1, "", labels[..., channel] > 0)
+        yield Piece(channel + 1, "", partial(np.greater, labels[..., channel], 0))
 
 
-def _files(case: Case, like: Pixels) -> Iterator[Piece]:
-    """One piece for each file of a case; of a DICOM SEG, all its segments together."""
+def _files(case: Case, like: Pixels, settings: Settings) -> Iterator[Piece]:
+    """One piece for each file of a case; of a DICOM file, all its pieces together."""
     import numpy as np
 
     for number, path in enumerate(case.masks, start=1):
-        if is_dicom(path):
-            mask = np.zeros(like.array.shape[:3], bool)
-            for piece in _segments(path, case, like):
-                mask |= piece.mask
-            yield Piece(number, "", mask)
-        else:
-            yield Piece(number, "", np.asarray((_labels(path, case, like) > 0).any(axis=-1)))
+        mask = _whole_file(path, case, like, settings)  # now: a broken file is told of, whoever needs it
+        yield Piece(number, "", partial(np.asarray, mask))
 
 
-def _segments(path: Path, case: Case, like: Pixels) -> Iterator[Piece]:
+def _whole_file(path: Path, case: Case, like: Pixels, settings: Settings) -> np.ndarray:
+    """(D, H, W) bool: wherever a file says anything."""
+    import numpy as np
+
+    if not is_dicom(path):
+        return np.asarray((_labels(path, case, like) > 0).any(axis=-1))
+    mask = np.zeros(like.array.shape[:3], bool)
+    for piece in _drawings(path, case, like, settings):
+        mask |= piece.draw()
+    return mask
+
+
+def _drawings(path: Path, case: Case, like: Pixels, settings: Settings) -> Iterator[Piece]:
     if not is_dicom(case.image[0]):
         raise UserError(f"{path}: is DICOM where its image is not; give the DICOM series as image, or a NIfTI mask")
-    return segments(path, case.image[0], like)
+    return drawings(path, case.image[0], like, settings.config.uneven)
 
 
 def _labels(path: Path, case: Case, like: Pixels) -> np.ndarray:

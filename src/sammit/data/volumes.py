@@ -37,10 +37,10 @@ class Cut:
         return turned[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
     def undo(self, volume: np.ndarray) -> np.ndarray:
-        """(D, H, W) -> (X, Y, Z) in the file's axes, a view."""
+        """(D, H, W, ...) -> (X, Y, Z, ...) in the file's axes, a view."""
         straight = volume[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
         inverse = tuple(self.order.index(axis) for axis in range(3))
-        return straight.transpose(inverse)
+        return straight.transpose(*inverse, *range(3, volume.ndim))
 
     def undo_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """(D, H, W, ...) -> (X, Y, Z) of the file."""

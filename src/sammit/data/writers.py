@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sammit.data.formats import VOLUMES, is_dicom, suffix_of
 from sammit.data.series import open_series
+from sammit.data.uneven import Even
 from sammit.data.volumes import cut_of, header_of, open_nifti
 from sammit.errors import UserError
 from sammit.files import write_atomically
@@ -25,7 +26,7 @@ def mask_suffix(like: Path, slices: int) -> str:
 
     What has a place in the patient (NIfTI, DICOM but for X-rays and photographs) has ".nii.gz".
     """
-    if suffix_of(like) in VOLUMES or (is_dicom(like) and open_series(like).affine is not None):
+    if suffix_of(like) in VOLUMES or (is_dicom(like) and open_series(like, "resample").affine is not None):
         return ".nii.gz"
     return ".tif" if slices > 1 else ".png"
 
@@ -33,7 +34,8 @@ def mask_suffix(like: Path, slices: int) -> str:
 def write_mask(path: Path, mask: np.ndarray, like: Path, axis: str = "auto") -> None:
     """Write a mask so that it lies on its image.
 
-    NIfTI gets the image's axes (of DICOM: column, row, slice), affine, spacing and shape back. Labels are written as
+    NIfTI gets the image's axes (of DICOM: column, row, slice), affine, spacing and shape back; of a series that was
+    resampled, its own slices, which NIfTI has to say lie evenly between the first and the last. Labels are written as
     they are, in uint8 or uint16; a bool mask as 0 and 255 in pictures, 0 and 1 in NIfTI ("> 0" holds for both).
 
     Args:
@@ -67,10 +69,12 @@ def _nifti(values: np.ndarray, like: Path, axis: str, packed: bool) -> bytes:
     import nibabel
     import numpy as np
 
-    shape, zooms, affine, header = _space(like)
+    shape, zooms, affine, header, even = _space(like)
     straight = np.ascontiguousarray(cut_of(shape, zooms, affine, axis).undo(values))
     if straight.shape != shape:
         raise UserError(f"{like}: has {shape} voxels where the mask has {straight.shape}; predict it again")
+    if even is not None:
+        straight, affine = even.back(straight), even.own_affine(affine)
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1, 0)  # the image's scaling is not the mask's
     header["cal_min"] = header["cal_max"] = 0
@@ -78,21 +82,24 @@ def _nifti(values: np.ndarray, like: Path, axis: str, packed: bool) -> bytes:
     return compress(data, mtime=0) if packed else data
 
 
-def _space(like: Path) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray, Any]:
-    """Shape, spacing in mm, affine and a NIfTI header (none of a DICOM header's words) of a placed image."""
+def _space(like: Path) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray, Any, Even | None]:
+    """Shape, spacing in mm, affine and a NIfTI header (none of a DICOM header's words) of a placed image.
+
+    And the even grid that all these are of, where a series' own slices lie unevenly: only resampled can it have a mask.
+    """
     import nibabel
 
     if not is_dicom(like):
         image = open_nifti(like)
-        return *header_of(image), image.affine, image.header.copy()
-    series, header = open_series(like), nibabel.Nifti1Header()
+        return *header_of(image), image.affine, image.header.copy(), None
+    series, header = open_series(like, "resample"), nibabel.Nifti1Header()
     if series.affine is None:
         raise UserError(f"{like}: does not say where in the patient it lies; write its mask as .png")
-    header.set_data_shape(series.shape)
+    header.set_data_shape(series.own_shape)
     header.set_xyzt_units("mm")
-    header.set_qform(series.affine, code="scanner")  # sets the spacing too
-    header.set_sform(series.affine, code="scanner")
-    return series.shape, series.zooms, series.affine, header
+    header.set_qform(series.own_affine, code="scanner")  # sets the spacing too
+    header.set_sform(series.own_affine, code="scanner")
+    return series.shape, series.zooms, series.affine, header, series.even
 
 
 def _png(values: np.ndarray) -> bytes:
