@@ -39,7 +39,7 @@ def _eager(ours: Any, name: str, size: int) -> Any:
 
     from sammit.models import build
 
-    config = build._transformers_config(build.SIZES[name], size, 1).vision_config
+    config = build.transformers_config(build.SIZES[name], size, 1).vision_config
     config._attn_implementation = "eager"
     encoder: Any = SamVisionEncoder(config)
     encoder.load_state_dict({k: v for k, v in ours.state_dict().items() if ".adapters." not in k})

@@ -29,7 +29,7 @@ def reference_of(model: Any, name: str, size: int) -> Any:
 
     from sammit.models import build
 
-    settings = build._transformers_config(build.SIZES[name], size, 1).vision_config
+    settings = build.transformers_config(build.SIZES[name], size, 1).vision_config
     settings._attn_implementation = "eager"
 
     class Whole(nn.Module):

@@ -22,6 +22,7 @@ KINDS = {
     "adapters": ("sammit.models.adapters", "Adapter"),
     "datasets": ("sammit.data", "cases_of"),
     "preparations": ("sammit.data.prepare", "survey"),
+    "exports": ("sammit.exporting", "export"),
 }
 
 

@@ -13,7 +13,7 @@ from transformers import SamModel
 from models.conftest import Oracle, ask_segment_anything, randomise, relative
 from sammit.config import ModelConfig
 from sammit.geometry import resize
-from sammit.models.build import _transformers_config, build_model, size_named
+from sammit.models.build import build_model, size_named, transformers_config
 from sammit.models.sam import PIXEL_MEAN, PIXEL_STD, PromptFreeSam
 
 Make = Callable[..., PromptFreeSam]
@@ -24,7 +24,7 @@ FEDFMS = {"output_stride": 2, "head": "mix", "normalise": False, "no_mask": Fals
 @pytest.mark.parametrize("size", [128, 192])
 def test_equals_transformers_without_prompts(size: int, tmp_path: Path) -> None:
     """One path of weights too: saved as transformers names them, read by load_into."""
-    config = _transformers_config(size_named("sam-tiny"), size, 1)
+    config = transformers_config(size_named("sam-tiny"), size, 1)
     config._attn_implementation = "eager"
     torch.manual_seed(0)
     reference = SamModel(config).eval()
@@ -126,7 +126,7 @@ def test_cases_of_a_batch_do_not_meet(tiny: Make) -> None:
 
 def test_names_are_transformers_names(tiny: Make) -> None:
     """Only three prefixes are ours; a rename of any other tensor would break saved runs."""
-    config = _transformers_config(size_named("sam-tiny"), 64, 1)
+    config = transformers_config(size_named("sam-tiny"), 64, 1)
     theirs = set(SamModel(config).state_dict())
     own = {name for name in tiny(output_stride=1).state_dict() if name not in theirs}
     detail = {f"detail.{layer}.{kind}" for layer in ("join", "refine", "out") for kind in ("weight", "bias")}

@@ -9,7 +9,7 @@ import sys
 import click
 import typer
 
-from sammit.cli import data, deploy, inspect, run, site, study, use, weights
+from sammit.cli import data, deploy, export, inspect, run, site, study, use, weights
 from sammit.errors import UserError
 
 STOPPED = 130  # what typer makes of Ctrl-C
@@ -27,6 +27,7 @@ app.command("study")(study.study)
 app.command("predict")(use.predict)
 app.command("evaluate")(use.evaluate)
 app.command("report")(use.report)
+app.command("export")(export.export)
 app.command("list")(inspect.list_plugins)
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")

@@ -101,17 +101,18 @@ def _originals(size: Size | HieraSize, image_size: int, structures: int) -> tupl
     if isinstance(size, HieraSize):
         from transformers import Sam2Model
 
-        from sammit.models.sam2 import PromptFreeSam2, transformers_config
+        from sammit.models import sam2
 
-        return PromptFreeSam2, Sam2Model(transformers_config(size, structures))
+        return sam2.PromptFreeSam2, Sam2Model(sam2.transformers_config(size, structures))
     from transformers import SamModel
 
     from sammit.models.sam import PromptFreeSam
 
-    return PromptFreeSam, SamModel(_transformers_config(size, image_size, structures))
+    return PromptFreeSam, SamModel(transformers_config(size, image_size, structures))
 
 
-def _transformers_config(size: Size, image_size: int, structures: int) -> Any:
+def transformers_config(size: Size, image_size: int, structures: int) -> Any:
+    """The `SamConfig` of the model whose modules the network takes over."""
     from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 
     vision = SamVisionConfig(

@@ -1,0 +1,23 @@
+"""`sammit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def export(
+    run: Path = typer.Argument(..., help="A finished run's folder."),
+    to: str = typer.Option(..., "--to", help="onnx, torchscript, monai-bundle, safetensors or huggingface."),
+    out: Path = typer.Option(..., "--out", help="An empty or missing folder."),
+    site: str = typer.Option("", "--site", help="This site's own model; the global one if left out."),
+) -> None:
+    """A run's model in a format that others read, with a model card; see docs/export.md."""
+    from sammit.exporting.folder import export_run
+
+    trained = export_run(run, to, out, site)
+    for note in trained.notes:
+        typer.echo(f"note: {note}")
+    for path in sorted(file for file in out.rglob("*") if file.is_file()):
+        typer.echo(str(path))
