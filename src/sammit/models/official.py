@@ -74,7 +74,8 @@ OFFICIAL = {
             None,
             "3bb6db55bd0c9ca30b61248bca72f8d6",
         ),
-        # Meta's own model pages for SAM 2.1 (huggingface.co/facebook/sam2.1-hiera-*) give the SHA-256 of each file.
+        # Meta's model pages (huggingface.co/facebook/sam2.1-hiera-*) give each file's SHA-256: tiny's and small's were
+        # read there, the other two off copies of Meta's repositories, which agree with those that were.
         Checkpoint(
             "sam2-tiny",
             "sam2.1_hiera_tiny.pt",
