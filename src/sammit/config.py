@@ -23,6 +23,7 @@ class DataConfig:
     root: str = ""  # folder of sites; `--data` overrides it
     sites: tuple[str, ...] = ()  # only these; empty: all that are found
     structures: dict[str, Any] = field(default_factory=dict)  # name -> "> 0" | 2 | [1, 2]; empty: from dataset.toml
+    codes: dict[str, Any] = field(default_factory=dict)  # name -> "SCT 10200004 Liver": what it is in a DICOM SEG
     patient: str = ""  # regular expression with one group, searched in a case's name; no match: the name itself
     images: str = ""  # name of the images' folder where it is not the layout's
     masks: str = ""  # name of the masks' folder, likewise (a second observer's, say)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from sammit.config import DataConfig
+from sammit.config import DataConfig, Experiment
+from sammit.data.codes import properties_of
+from sammit.data.found import Masks, masks_in, read_masks
 from sammit.data.images import site_of_images
+from sammit.data.outputs import Output
+from sammit.data.segmentation import Maker
 from sammit.data.site import Site
 from sammit.data.sites import discover
-from sammit.data.writers import mask_suffix, write_mask, write_overlay
+from sammit.data.writers import write_overlay
 from sammit.errors import UserError, nearest
 from sammit.federation.prepare import make_method
 from sammit.federation.scoring import SiteScores
+from sammit.files import sha256_of_file
 from sammit.geometry import View
-from sammit.learning.evaluate import Scorer
-from sammit.learning.inference import segment_slices
+from sammit.learning.evaluate import Scored, Scorer
+from sammit.learning.inference import segment
 from sammit.methods.state import put
 from sammit.models.build import build_model
 from sammit.models.precision import compute_in
@@ -41,6 +45,7 @@ class Predictor:
         channels: which channels of an image the model was trained on; empty: all.
         view: how the model looks at an image.
         device: where the model is.
+        maker: what DICOM segmentations say of the model.
     """
 
     model: nn.Module
@@ -50,6 +55,7 @@ class Predictor:
     channels: tuple[int, ...]
     view: View
     device: str
+    maker: Maker
 
 
 def load_predictor(run: Path, site: str = "") -> Predictor:
@@ -76,10 +82,12 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
     if base_hash(model, fixed=method.fixes) != facts["base"]:
         raise UserError(f"{run}: was trained from other base weights than model.weights gives now; put those back")
     put(model, shared)
+    weights = run / "models" / "global.safetensors"
     own = run / "models" / "sites" / f"{site}.safetensors"
     personal = bool(site) and own.is_file()
     if personal:
         put(model, read_state(own)[0])
+        weights = own
     which = "personal" if personal else "global"
     method.use(model, "personal" if personal else "global")
     compute_in(model, experiment.training.precision)
@@ -87,7 +95,8 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
     data = build(DataConfig, reading["data"], "data")
     view = View(data.view, data.size, data.scale, data.overlap, data.longest, data.resampling)
     channels = tuple(reading["channels"])
-    return Predictor(model.eval(), which, structures, data, channels, view, experiment.training.device)
+    maker = Maker(experiment.method.name, sha256_of_file(weights)[:16])
+    return Predictor(model.eval(), which, structures, data, channels, view, experiment.training.device, maker)
 
 
 def _reading(folder: RunFolder, site: str) -> dict[str, Any]:
@@ -103,41 +112,43 @@ def predict(
     out: Path,
     overlay: bool = False,
     tell: Callable[[Path], None] | None = None,
+    form: str = "auto",
+    series: str = "",
 ) -> list[Path]:
     """Write a mask for each structure of each image, in the image's own geometry.
 
-    2-D images give PNG (0 and 255); NIfTI volumes give NIfTI with the same affine and shape (0 and 1). Files are named
-    STEM_STRUCTURE.
+    2-D images give PNG (0 and 255); NIfTI volumes and DICOM series give NIfTI on their own grid (0 and 1). Files are
+    named STEM_STRUCTURE. `form` asks for something else; "dicom-seg" writes all structures of a series as STEM_seg.dcm.
 
     Args:
         predictor: from `load_predictor`.
-        images: files or folders of images.
+        images: files or folders of images, of DICOM series or of studies.
         out: folder for the masks, made if missing.
         overlay: also write STEM_overlay.png.
         tell: is called with each file written.
+        form: one of `data.outputs.FORMATS`.
+        series: a series' UID or a part of its description: takes that one of each study; empty: all.
 
     Raises:
-        UserError: an image cannot be read, or a mask cannot be written.
+        UserError: an image cannot be read, a mask cannot be written, or not in this form.
     """
-    site = site_of_images(images, predictor.data, channels=predictor.channels)
     written = []
-    for path in _written(predictor, site, out, overlay):
-        written.append(path)
-        if tell:
-            tell(path)
+    with site_of_images(images, predictor.data, series, channels=predictor.channels) as site:
+        properties = properties_of(predictor.data.codes, predictor.structures)
+        output = Output(form, properties, predictor.data.axis, predictor.maker)
+        output.check(site.cases("test"))
+        for path in _written(predictor, site, output, out, overlay):
+            written.append(path)
+            if tell:
+                tell(path)
     return written
 
 
-def _written(predictor: Predictor, site: Site, out: Path, overlay: bool) -> Iterator[Path]:
+def _written(predictor: Predictor, site: Site, output: Output, out: Path, overlay: bool) -> Iterator[Path]:
     for case in site.cases("test"):
         loaded = site.load(case)
-        slices = segment_slices(predictor.model, loaded.image, predictor.view, predictor.device, loaded.spacing)
-        found = np.stack(list(slices))
-        suffix = mask_suffix(case.image[0], len(found))
-        for c, structure in enumerate(predictor.structures):
-            path = out / f"{case.name}_{structure}{suffix}"
-            write_mask(path, found[..., c], case.image[0], predictor.data.axis)
-            yield path
+        found = segment(predictor.model, loaded.image, predictor.view, predictor.device, loaded.spacing)
+        yield from output.write(out, case, found)
         if overlay:
             path = out / f"{case.name}_overlay.png"
             write_overlay(path, loaded.image, found)
@@ -169,4 +180,57 @@ def evaluate(run: Path, root: Path, site: str = "") -> list[dict[str, Any]]:
     return rows
 
 
-__all__ = ["Predictor", "evaluate", "load_predictor", "predict"]
+def evaluate_masks(
+    masks: Path, root: Path, experiment: Experiment, tell: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
+    """Score masks of any tool on all cases of a folder of sites, as `evaluate` scores a model's.
+
+    Args:
+        masks: a folder of masks, see `data.found.masks_in`; or of a folder for each site.
+        root: a folder of sites, or one site, with masks: the truth.
+        experiment: how the sites are read (`[data]`) and scored (`[evaluation]`).
+        tell: is called with a line for each case that lacks a mask; it counts as empty.
+
+    Returns:
+        Rows as `evaluate` gives them, of the model "masks".
+
+    Raises:
+        UserError: a mask cannot be read or lies elsewhere than its image, or a site has none at all.
+    """
+    sites = discover(replace(experiment.data, root=str(root)))
+    rows: list[dict[str, Any]] = []
+    for site in sites:
+        own = masks / site.name
+        folder = own if own.is_dir() else masks
+        if folder == masks:
+            _need_own_names(site, sites, masks)
+        found = masks_in(folder, site.all_cases, site.structures)
+        if not found:
+            raise UserError(f"{folder}: holds no mask of site '{site.name}'; name them as its images, STEM_STRUCTURE")
+        for case in site.all_cases:
+            lost = found.get(case.name, Masks()).lacks(site.structures)
+            if lost and tell:
+                tell(f"{site.name} {case.name}: has no mask of {', '.join(lost)}; counts as empty")
+        scores = SiteScores(site, Scorer(experiment.evaluation, site.view))
+        scores.add_scored("masks", _scored(site, found, scores.scorer))
+        rows += scores.rows
+    return rows
+
+
+def _scored(site: Site, found: Mapping[str, Masks], scorer: Scorer) -> Iterator[Scored]:
+    for case in site.all_cases:
+        masks = read_masks(found.get(case.name, Masks()), case, site)
+        yield scorer.row(masks, site.load(case), site.structures)
+
+
+def _need_own_names(site: Site, sites: list[Site], masks: Path) -> None:
+    """Raise UserError where a mask of one folder could be another site's: both have a case of its name."""
+    for other in sites:
+        if other is not site and (same := {case.name for case in site.all_cases} & {c.name for c in other.all_cases}):
+            raise UserError(
+                f"{masks}: '{min(same)}' is a case of {site.name} and of {other.name}; "
+                "put the masks of each site into a folder of its name"
+            )
+
+
+__all__ = ["Predictor", "evaluate", "evaluate_masks", "load_predictor", "predict"]

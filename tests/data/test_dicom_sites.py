@@ -16,6 +16,7 @@ from sammit.config import DataConfig
 from sammit.data import Site, discover, open_sites, site_of_images
 from sammit.data.check import check
 from sammit.data.readers import read_channels, read_mask
+from sammit.data.segmentation import Maker
 from sammit.errors import UserError
 from sammit.geometry import View
 from sammit.predict import Predictor, predict
@@ -63,7 +64,7 @@ class Threshold(nn.Module):
 
 def _predictor(data: DataConfig) -> Predictor:
     view = View(data.view, data.size, data.scale, data.overlap, data.longest)
-    return Predictor(Threshold(), "global", ("bright",), data, (), view, "cpu")
+    return Predictor(Threshold(), "global", ("bright",), data, (), view, "cpu", Maker("threshold", "0"))
 
 
 def test_a_site_of_series(folder: Path) -> None:
@@ -142,8 +143,9 @@ def test_masks_of_series_are_nifti_that_lie_on_them(folder: Path, tmp_path: Path
 def test_x_rays_in_one_folder_are_images_each(tmp_path: Path) -> None:
     for index in range(3):
         write_picture(tmp_path / f"xray{index}", np.full((9, 8), 40 * index + 100, np.uint8))
-    site = site_of_images([tmp_path], DataConfig())
-    assert [case.name for case in site.all_cases] == ["xray0", "xray1", "xray2"]
+    with site_of_images([tmp_path], DataConfig()) as site:
+        names = [case.name for case in site.all_cases]
+    assert names == ["xray0", "xray1", "xray2"]
     written = predict(_predictor(DataConfig(size=16)), [tmp_path], tmp_path / "out")
     assert [path.name for path in written] == [f"xray{index}_bright.png" for index in range(3)]
     assert [np.asarray(Image.open(path)).any() for path in written] == [False, True, True]

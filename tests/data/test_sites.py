@@ -127,10 +127,10 @@ def test_pooled(make_site: Callable[..., Path]) -> None:
 
 def test_images_alone_for_prediction(make_site: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_site()
-    site = site_of_images([folder / "images"], DataConfig())
-    assert len(site.cases("test")) == 6 and site.load(site.all_cases[0]).image.shape == (1, 40, 50, 3)
-    with pytest.raises(UserError, match="no image of a known format"):
-        site_of_images([tmp_path], DataConfig())
+    with site_of_images([folder / "images"], DataConfig()) as site:
+        assert len(site.cases("test")) == 6 and site.load(site.all_cases[0]).image.shape == (1, 40, 50, 3)
+    with pytest.raises(UserError, match="no image of a known format"), site_of_images([tmp_path], DataConfig()):
+        pass
 
 
 def _nnunet(folder: Path, channels: int = 2, **table: object) -> Path:

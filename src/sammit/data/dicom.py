@@ -5,6 +5,7 @@ Messages name files and say nothing that identifies a patient or a study: names,
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,12 +61,27 @@ class Plane:
 
 
 @contextmanager
+def unheard() -> Iterator[None]:
+    """Warnings and log lines of DICOM libraries quote headers: none is let through."""
+    logs = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
+
+
+@contextmanager
 def guarded(path: Path) -> Iterator[None]:
     """Whatever pydicom complains of becomes a line that names the file, and quotes nothing from it."""
     from pydicom.errors import InvalidDicomError
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they quote the header
+    with unheard():
         try:
             yield
         except (UserError, MemoryError):

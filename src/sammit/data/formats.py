@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-VOLUMES = (".nii.gz", ".nii")
+NIFTI = (".nii.gz", ".nii")
+VOLUMES = (*NIFTI, ".nrrd")  # say where in the patient they lie
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 STACKS = (".tif", ".tiff", ".npy")  # may hold one image or a volume
 DICOM = (".dcm", ".dicom", ".ima")  # may also have no suffix, or lie in a folder, a file for each slice

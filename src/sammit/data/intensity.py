@@ -36,8 +36,10 @@ def to_full_range(values: np.ndarray, window: tuple[float, ...], intensity: str)
     low, high = window or (fedfms_limits(values) if intensity == "fedfms" else percentiles(values))
     if not high > low:
         return np.zeros(values.shape, np.uint16)
-    scaled = np.nan_to_num((values.astype(np.float32) - low) * (65535.0 / (high - low)), nan=0.0)
-    result: np.ndarray = np.rint(np.clip(scaled, 0, 65535)).astype(np.uint16)
+    result = np.empty(values.shape, np.uint16)
+    for place, piece in enumerate(values):  # a slice at a time: a long volume fits once in floats, not four times
+        scaled = np.nan_to_num((piece.astype(np.float32) - low) * (65535.0 / (high - low)), nan=0.0)
+        result[place] = np.rint(np.clip(scaled, 0, 65535))
     return result
 
 
@@ -76,8 +78,9 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
     """
     import numpy as np
 
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
-    thinned = finite[:: max(1, finite.size // 1_000_000)]
+    whole = values.dtype.kind != "f" or bool(np.isfinite(values).all())
+    finite = values.flat if whole else values[np.isfinite(values)].flat  # neither copies a volume without need
+    thinned: np.ndarray = finite[:: max(1, len(finite) // 1_000_000)]
     if thinned.size == 0:
         return 0.0, 0.0
     low, high = np.percentile(thinned, (1, 99))
@@ -99,5 +102,5 @@ def fedfms_limits(values: np.ndarray) -> tuple[float, float]:
 
 def without_copies(values: np.ndarray) -> np.ndarray:
     """(D, H, W, n) -> (D, H, W, 1) where all channels are equal: a grey image saved in colour."""
-    first = values[..., :1]
-    return first if values.shape[-1] > 1 and bool((values == first).all()) else values
+    alike = values.shape[-1] > 1 and all(bool((piece == piece[..., :1]).all()) for piece in values)
+    return values[..., :1] if alike else values

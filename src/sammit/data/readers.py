@@ -1,4 +1,4 @@
-"""Images and masks as arrays, whatever file they come in: PNG, TIFF, JPEG, BMP, GIF, NIfTI, npy, DICOM.
+"""Images and masks as arrays, whatever file they come in: PNG, TIFF, JPEG, BMP, GIF, NIfTI, NRRD, npy, DICOM.
 
 An EXIF orientation is ignored, in images and in masks alike: pixels are taken as they are stored, so that a mask drawn
 on the stored pixels fits. Files are read whole; a file that cannot be is refused by name.
@@ -16,7 +16,7 @@ from sammit.data.pictures import labels, picture
 from sammit.data.pixels import Pixels, channels_last, plain, three_channels
 from sammit.data.series import depth_of_series, read_series
 from sammit.data.stacks import depth_of_stack, npy, stack
-from sammit.data.volumes import cut_like, cut_of, header_of, open_nifti
+from sammit.data.volumes import cut_like, cut_of, header_of, open_volume
 from sammit.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def read_mask(path: Path, like: Pixels | None = None, axis: str = "auto") -> np.
 
     Args:
         path: a file of a known format but DICOM (see `segments`).
-        like: the image it belongs to, cut in the same way. A NIfTI mask must lie where a NIfTI or DICOM image lies, its
-            axes in whatever order; for an image of several slices that has a place it must be NIfTI.
+        like: the image it belongs to, cut in the same way. A NIfTI or NRRD mask must lie where an image with a place
+            lies, its axes in whatever order; of an image of several slices with a place it must be one of them.
         axis: which of a volume's axes is cut, where `like` does not say.
 
     Raises:
@@ -98,7 +98,7 @@ def mask_channels(path: Path) -> int:
 
 
 def _placeless(path: Path) -> UserError:
-    return UserError(f"{path}: does not say where in the patient it lies, as its image does; save it as NIfTI")
+    return UserError(f"{path}: does not say where in the patient it lies, as its image does; save it as NIfTI or NRRD")
 
 
 def _whole(values: np.ndarray, path: Path) -> np.ndarray:
@@ -141,7 +141,7 @@ def _read(path: Path, axis: str, uneven: str) -> Pixels:
     if is_dicom(path):
         return read_series(path, axis, uneven)
     if suffix_of(path) in VOLUMES:
-        return _nifti(path, axis, None)
+        return _placed(path, axis, None)
     if suffix_of(path) in PICTURES:
         return Pixels(channels_last(picture(path))[None])
     return stack(path, axis, white=255)
@@ -150,7 +150,7 @@ def _read(path: Path, axis: str, uneven: str) -> Pixels:
 def _read_truth(path: Path, axis: str, like: Pixels | None) -> Pixels:
     """A mask's file, not yet brought to labels."""
     if suffix_of(path) in VOLUMES:
-        return _nifti(path, axis, like)
+        return _placed(path, axis, like)
     if like is not None and like.affine is not None and len(like.array) > 1:
         raise _placeless(path)
     if suffix_of(path) in PICTURES:
@@ -158,10 +158,10 @@ def _read_truth(path: Path, axis: str, like: Pixels | None) -> Pixels:
     return stack(path, axis, white=1, cut=None if like is None or like.affine is not None else like.cut)
 
 
-def _nifti(path: Path, axis: str, like: Pixels | None) -> Pixels:
+def _placed(path: Path, axis: str, like: Pixels | None) -> Pixels:
     import numpy as np
 
-    image = open_nifti(path)
+    image = open_volume(path)
     shape, zooms = header_of(image)
     values = np.asanyarray(image.dataobj).reshape(*shape, -1)
     if like is None or like.cut is None or like.own_affine is None:
@@ -180,7 +180,7 @@ def _depth(path: Path) -> int:
     if is_dicom(path):
         return depth_of_series(path)
     if suffix_of(path) in VOLUMES:
-        return min(header_of(open_nifti(path))[0])
+        return min(header_of(open_volume(path))[0])
     return depth_of_stack(path)
 
 

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sammit.data.dicom import Look, Plane, frames_of, guarded, planes_of
+from sammit.data.dicom import Look, Plane, frames_of, guarded, planes_of, read_header
+from sammit.data.formats import dicom_files
 from sammit.data.series import Series
 from sammit.data.stored import need_decoder
 from sammit.data.structures import Piece
@@ -81,6 +82,13 @@ def _placed(header: Any, path: Path, series: Series) -> Iterator[tuple[Look, int
         yield look, slice_
 
 
+def labels_of(path: Path) -> set[str]:
+    """The labels of a SEG's segments, in lower case; none of any other DICOM file."""
+    header = read_header(dicom_files(path)[0])
+    with guarded(path):
+        return {str(item.get("SegmentLabel") or "").strip().lower() for item in header.get("SegmentSequence") or []}
+
+
 def _by_place(plane: Plane, series: Series) -> int:
     """The slice on which a frame lies: its corners within half a pixel, its height within a tenth of a slice."""
     import numpy as np
@@ -123,7 +131,23 @@ def _volume(header: Any, path: Path, places: list[tuple[int, int]], series: Seri
         return volume
     with guarded(path):
         least = 1.0 if header.SegmentationType == "BINARY" else int(header.MaximumFractionalValue) / 2
-        frames = list(iter_pixels(header, indices=[frame for frame, _ in places]))
-    for (_, slice_), frame in zip(places, frames, strict=True):
-        volume[slice_] |= frame >= least
+        indices = [frame for frame, _ in places]
+        packed = int(header.BitsAllocated) == 1 and not header.file_meta.TransferSyntaxUID.is_compressed
+        frames = _unpacked(header, indices) if packed else iter_pixels(header, indices=indices)
+        for (_, slice_), frame in zip(places, frames, strict=True):
+            volume[slice_] |= frame >= least
     return volume
+
+
+def _unpacked(header: Any, indices: list[int]) -> Iterator[np.ndarray]:
+    """(rows, columns) frames of one bit a pixel.
+
+    A frame may begin within a byte; pydicom (3.0.2) then reads one byte too few of some sizes.
+    """
+    import numpy as np
+
+    data, size = np.frombuffer(header.PixelData, np.uint8), int(header.Rows) * int(header.Columns)
+    for frame in indices:
+        start = frame * size
+        bits = np.unpackbits(data[start // 8 : -(-(start + size) // 8)], bitorder="little")
+        yield bits[start % 8 : start % 8 + size].reshape(header.Rows, header.Columns)

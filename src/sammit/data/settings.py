@@ -24,6 +24,7 @@ class DatasetFile:
     """What `dataset.toml` may say; the first ten mean what they mean in `DataConfig`."""
 
     structures: dict[str, Any] = field(default_factory=dict)
+    codes: dict[str, Any] = field(default_factory=dict)
     patient: str = ""
     window: tuple[float, ...] = ()
     spacing: tuple[float, ...] = ()

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from sammit.data.cache import Cache, hash_of, key_of
+from sammit.data.codes import properties_of
 from sammit.data.decode import Entry, decode, layer
 from sammit.data.formats import suffix_of
 from sammit.data.frames import at_model_scale, same_scale
@@ -54,6 +55,7 @@ class Site:
         self.name, self.settings, self.layout = name, settings, layout
         self.policy = policy or SitePolicy()
         self.structures = tuple(structure.name for structure in settings.structures)
+        properties_of(settings.config.codes, self.structures)  # a misspelt code is told before training, not after
         self.problems = tuple(found.problems)
         self._found, self._cache = found, cache
         self._parts: dict[str, Part] = {}
@@ -181,9 +183,13 @@ class Site:
         import numpy as np
 
         entry = self.entry(case)
-        truth = np.stack([layer(entry.bits, index) for index in range(len(self.structures))], axis=-1)
-        valid = None if entry.facts.complete else layer(entry.bits, len(self.structures))
-        image = entry.image
+        image, shape = entry.image, entry.image.shape[:3]
+        if case.masks:
+            truth = np.stack([layer(entry.bits, index) for index in range(len(self.structures))], axis=-1)
+            valid = None if entry.facts.complete else layer(entry.bits, len(self.structures))
+        else:  # nothing is known: views of one False, for a long volume of them may not fit
+            nothing = np.bool_(False)
+            truth, valid = np.broadcast_to(nothing, (*shape, len(self.structures))), np.broadcast_to(nothing, shape)
         if image.shape[-1] == 1 and case.volume:  # a view: a volume three times over may not fit
             image = np.lib.stride_tricks.as_strided(image, (*image.shape[:3], 3), (*image.strides[:3], 0))
         elif image.shape[-1] == 1:

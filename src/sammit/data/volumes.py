@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sammit.data.formats import suffix_of
+from sammit.data.nrrd import SUFFIX, open_nrrd
 from sammit.errors import UserError
 
 if TYPE_CHECKING:
@@ -146,6 +148,11 @@ def _world(affine: np.ndarray | None) -> list[tuple[int, int]] | None:
     if affine is None or not np.isfinite(affine).all() or np.linalg.matrix_rank(affine[:3, :3]) < 3:
         return None
     return [(int(axis), int(sign)) for axis, sign in io_orientation(affine)]
+
+
+def open_volume(path: Path) -> Any:
+    """A NIfTI or NRRD file as a NIfTI image, its data not yet read."""
+    return open_nrrd(path) if suffix_of(path) == SUFFIX else open_nifti(path)
 
 
 def open_nifti(path: Path) -> Any:

@@ -2,44 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from gzip import compress
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sammit.data.colours import colour_of
 from sammit.data.formats import VOLUMES, is_dicom, suffix_of
+from sammit.data.nrrd import SUFFIX as NRRD
+from sammit.data.nrrd import nrrd_bytes
 from sammit.data.series import open_series
 from sammit.data.uneven import Even
-from sammit.data.volumes import cut_of, header_of, open_nifti
+from sammit.data.volumes import cut_of, header_of, open_volume
 from sammit.errors import UserError
 from sammit.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
 
-# Okabe and Ito's colours, told apart by colour-blind readers; black and white are left to the image
-COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
+PLACED = {"nifti": ".nii.gz", "nrrd": NRRD}
 
 
-def mask_suffix(like: Path, slices: int) -> str:
-    """The suffix of a mask that belongs to the image `like`: ".tif" for volumes, ".png".
+def mask_suffix(like: Path, slices: int, kind: str = "auto") -> str:
+    """The suffix of a mask that belongs to the image `like`.
 
-    What has a place in the patient (NIfTI, DICOM but for X-rays and photographs) has ".nii.gz".
+    Args:
+        like: the image's file.
+        slices: how many it has.
+        kind: "nifti", "nrrd", "png", or "auto": what has a place in the patient (NIfTI, NRRD, DICOM but for X-rays and
+            photographs) gets ".nii.gz", NRRD its own; else volumes get ".tif", pictures ".png".
+
+    Returns:
+        The suffix; "" for the folder of a volume's PNGs.
+
+    Raises:
+        UserError: `kind` has a place in the patient, and the image has none.
     """
-    if suffix_of(like) in VOLUMES or (is_dicom(like) and open_series(like, "resample").affine is not None):
-        return ".nii.gz"
+    if kind == "png":
+        return "" if slices > 1 else ".png"
+    placed = suffix_of(like) in VOLUMES or (is_dicom(like) and open_series(like, "resample").affine is not None)
+    if kind != "auto":
+        if not placed:
+            raise UserError(f"{like}: does not say where in the patient it lies, as {kind} does; choose auto or png")
+        return PLACED[kind]
+    if placed:
+        return NRRD if suffix_of(like) == NRRD else ".nii.gz"
     return ".tif" if slices > 1 else ".png"
 
 
 def write_mask(path: Path, mask: np.ndarray, like: Path, axis: str = "auto") -> None:
     """Write a mask so that it lies on its image.
 
-    NIfTI gets the image's axes (of DICOM: column, row, slice), affine, spacing and shape back; of a series that was
-    resampled, its own slices, which NIfTI has to say lie evenly between the first and the last. Labels are written as
-    they are, in uint8 or uint16; a bool mask as 0 and 255 in pictures, 0 and 1 in NIfTI ("> 0" holds for both).
+    NIfTI and NRRD get the image's axes (of DICOM: column, row, slice), affine, spacing and shape back; of a series that
+    was resampled, its own slices, which both have to say lie evenly between the first and the last. Labels are written
+    as they are, in uint8 or uint16; a bool mask as 0 and 255 in pictures, 0 and 1 elsewhere ("> 0" holds for both). A
+    path without a suffix becomes a folder with a PNG for each slice, in the order of D, from 000.png on.
 
     Args:
-        path: the target: .nii, .nii.gz, .tif, or .png (see `mask_suffix`).
+        path: the target: .nii, .nii.gz, .nrrd, .tif, .png, or a folder (see `mask_suffix`).
         mask: (D, H, W) bool or whole numbers of 0 to 65535, as the image was cut.
         like: the image's file.
         axis: as the image was read.
@@ -51,30 +72,45 @@ def write_mask(path: Path, mask: np.ndarray, like: Path, axis: str = "auto") -> 
 
     volume = suffix_of(path) in VOLUMES
     if mask.dtype == bool:
-        values = mask.astype(np.uint8) * np.uint8(1 if volume else 255)
+        values = mask.view(np.uint8) if volume else mask * np.uint8(255)
     else:
         values = mask.astype(np.uint8 if mask.max(initial=0) < 256 else np.uint16)
-    if volume:
+    if suffix_of(path) == NRRD:
+        write_atomically(path, _nrrd(values, like, axis))
+    elif volume:
         write_atomically(path, _nifti(values, like, axis, packed=path.name.lower().endswith(".gz")))
     elif suffix_of(path) in (".tif", ".tiff"):
         write_atomically(path, _tiff(values))
     elif suffix_of(path) == ".png" and len(values) == 1:
         write_atomically(path, _png(values[0]))
+    elif not suffix_of(path):
+        _write_slices(path, values)
     else:
         raise UserError(f"{path}: cannot hold a mask of {len(values)} slice(s); use {mask_suffix(like, len(values))}")
+
+
+def _write_slices(folder: Path, values: np.ndarray) -> None:
+    """A PNG for each slice, and none of an earlier volume that had more."""
+    digits = max(3, len(str(len(values) - 1)))
+    written = [folder / f"{place:0{digits}d}.png" for place in range(len(values))]
+    for path, slice_ in zip(written, values, strict=True):
+        write_atomically(path, _png(slice_))
+    for path in set(folder.glob("[0-9]*.png")) - set(written):
+        path.unlink()
+
+
+def _nrrd(values: np.ndarray, like: Path, axis: str) -> bytes:
+    """The bytes of a NRRD mask on the grid of `like`."""
+    return nrrd_bytes(*_own(values, like, _space(like), axis))
 
 
 def _nifti(values: np.ndarray, like: Path, axis: str, packed: bool) -> bytes:
     """The bytes of a NIfTI mask on the grid of `like`."""
     import nibabel
-    import numpy as np
 
-    shape, zooms, affine, header, even = _space(like)
-    straight = np.ascontiguousarray(cut_of(shape, zooms, affine, axis).undo(values))
-    if straight.shape != shape:
-        raise UserError(f"{like}: has {shape} voxels where the mask has {straight.shape}; predict it again")
-    if even is not None:
-        straight, affine = even.back(straight), even.own_affine(affine)
+    space = _space(like)
+    straight, affine = _own(values, like, space, axis)
+    header = space.header
     header.set_data_dtype(values.dtype)
     header.set_slope_inter(1, 0)  # the image's scaling is not the mask's
     header["cal_min"] = header["cal_max"] = 0
@@ -82,16 +118,36 @@ def _nifti(values: np.ndarray, like: Path, axis: str, packed: bool) -> bytes:
     return compress(data, mtime=0) if packed else data
 
 
-def _space(like: Path) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray, Any, Even | None]:
-    """Shape, spacing in mm, affine and a NIfTI header (none of a DICOM header's words) of a placed image.
+@dataclass(frozen=True)
+class _Space:
+    """Where a placed image lies: shape (X, Y, Z), spacing in mm, affine, and a NIfTI header (of DICOM's words none).
 
-    And the even grid that all these are of, where a series' own slices lie unevenly: only resampled can it have a mask.
+    All of them are of the even grid where a series' own slices lie unevenly: only resampled can it have a mask.
     """
+
+    shape: tuple[int, ...]
+    zooms: tuple[float, ...]
+    affine: np.ndarray
+    header: Any
+    even: Even | None = None
+
+
+def _own(values: np.ndarray, like: Path, space: _Space, axis: str) -> tuple[np.ndarray, np.ndarray]:
+    """(D, H, W) -> (X, Y, Z) in the file's axes, on the slices that it has, and their affine."""
+    straight = cut_of(space.shape, space.zooms, space.affine, axis).undo(values)
+    if straight.shape != space.shape:
+        raise UserError(f"{like}: has {space.shape} voxels where the mask has {straight.shape}; predict it again")
+    if space.even is None:
+        return straight, space.affine
+    return space.even.back(straight), space.even.own_affine(space.affine)
+
+
+def _space(like: Path) -> _Space:
     import nibabel
 
     if not is_dicom(like):
-        image = open_nifti(like)
-        return *header_of(image), image.affine, image.header.copy(), None
+        image = open_volume(like)
+        return _Space(*header_of(image), image.affine, image.header.copy())
     series, header = open_series(like, "resample"), nibabel.Nifti1Header()
     if series.affine is None:
         raise UserError(f"{like}: does not say where in the patient it lies; write its mask as .png")
@@ -99,7 +155,7 @@ def _space(like: Path) -> tuple[tuple[int, ...], tuple[float, ...], np.ndarray, 
     header.set_xyzt_units("mm")
     header.set_qform(series.own_affine, code="scanner")  # sets the spacing too
     header.set_sform(series.own_affine, code="scanner")
-    return series.shape, series.zooms, series.affine, header, series.even
+    return _Space(series.shape, series.zooms, series.affine, header, series.even)
 
 
 def _png(values: np.ndarray) -> bytes:
@@ -133,10 +189,8 @@ def write_overlay(path: Path, image: np.ndarray, mask: np.ndarray, truth: np.nda
     index = fullest(mask)
     picture = image[index].astype(np.float32) * (255 / np.iinfo(image.dtype).max)
     for structure in range(mask.shape[-1]):
-        inside, colour = (
-            mask[index, ..., structure].astype(bool),
-            np.array(COLOURS[structure % len(COLOURS)], np.float32),
-        )
+        inside = mask[index, ..., structure].astype(bool)
+        colour = np.array(colour_of(structure), np.float32)
         picture[inside] = 0.75 * picture[inside] + 0.25 * colour
         picture[outline(inside)] = colour
     if truth is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from sammit.files import write_atomically
-from sammit.learning.evaluate import Scorer
+from sammit.learning.evaluate import Scored, Scorer
 from sammit.vocabulary import Loaded, Part, SiteData
 
 WHO = ("site", "case", "patient", "structure", "model", "unit")
@@ -54,6 +54,10 @@ class SiteScores:
             if which == "personal" and module.passes:
                 self.router[name] = (module.load / module.passes).tolist()
 
+    def add_scored(self, which: str, several: Iterable[Scored]) -> None:
+        """Keep what was scored elsewhere, masks of another tool, say, as scores of a model of this name."""
+        self.rows += self._kept(which, several)
+
     def add_mean(self, which: str, uses: Iterable[Use], part: Part) -> None:
         """Score every case under several models and keep the mean of their scores.
 
@@ -63,8 +67,11 @@ class SiteScores:
         self.rows += [_mean(rows) for rows in zip(*several, strict=True)]
 
     def _scored(self, which: str, model: nn.Module, part: Part) -> list[Row]:
+        return self._kept(which, self.scorer.rows(model, self.site, self.site.cases(part)))
+
+    def _kept(self, which: str, several: Iterable[Scored]) -> list[Row]:
         rows: list[Row] = []
-        for scored in self.scorer.rows(model, self.site, self.site.cases(part)):
+        for scored in several:
             self._case_of[scored.name] = scored.case.name
             if self.watch:
                 self.watch(which, scored.loaded, scored.found)

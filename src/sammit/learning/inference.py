@@ -45,7 +45,13 @@ def segment(
     Returns:
         (D, H, W, C) bool: sigmoid above 0.5, that is a logit above 0.
     """
-    return np.stack(list(segment_slices(model, image, view, device, spacing)))
+    slices = segment_slices(model, image, view, device, spacing)
+    first = next(slices)
+    found = np.empty((len(image), *first.shape), np.bool_)
+    found[0] = first
+    for place, masks in enumerate(slices, start=1):
+        found[place] = masks
+    return found
 
 
 def segment_slices(

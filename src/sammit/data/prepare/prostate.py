@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from sammit.data.formats import VOLUMES, stem_of, suffix_of
+from sammit.data.formats import NIFTI, stem_of, suffix_of
 from sammit.data.prepare.contract import Item, Option, Survey
 from sammit.data.prepare.finding import by_key, files_under, partners
 from sammit.data.prepare.metaimage import SUFFIXES, read_metaimage
@@ -59,7 +59,7 @@ def survey(raw: Path, options: Mapping[str, str]) -> Survey:
     """The pairs of each site, whatever kind of copy they come from."""
     found = Survey({"intensity": "percentile", "structures": {"prostate": "> 0"}}, EXPECTED)
     files = files_under(raw)
-    volumes = [path for path in files if suffix_of(path) in VOLUMES or path.suffix.lower() in SUFFIXES]
+    volumes = [path for path in files if suffix_of(path) in NIFTI or path.suffix.lower() in SUFFIXES]
     others = [path for path in files if path not in set(volumes) and path.suffix.lower() not in (".raw", ".zraw")]
     groups: dict[tuple[str, Path], list[Path]] = {}
     strays: set[Path] = set()
