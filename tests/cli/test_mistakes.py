@@ -112,6 +112,17 @@ WRONG = {
     ("run",): "RECIPE: is missing; name one, or a run for a new site to join: --from RUN --site NEW",
     ("predict", "sites", "sites/birch/images", "--out", "new"): "sites: is no run folder",
     ("evaluate", "nowhere", "--data", "sites"): "nowhere: is no run folder",
+    ("evaluate", "--data", "sites"): "evaluate: name a run (maybe with --site), or --masks FOLDER",
+    (
+        "evaluate",
+        "sites",
+        "--masks",
+        "sites",
+        "--data",
+        "sites",
+    ): "evaluate: name a run (maybe with --site), or --masks",
+    ("evaluate", "--masks", "nowhere", "--data", "sites/birch"): "nowhere: there is no such folder; name the folder",
+    ("evaluate", "--masks", "sites", "--data", "sites/birch"): "holds no mask of site 'birch'",
     ("report", "nowhere"): "nowhere: there is no such run folder",
     ("report", "sites"): "summary.json: there is no such file",
     ("data", "check", "nowhere"): "nowhere: there is no such folder",
@@ -178,6 +189,18 @@ def test_images_that_are_none(here: Path, finished: Path, mistake: Mistake) -> N
         "empty": "empty: no image of a known format",
     }.items():
         assert reason in mistake("predict", finished, path, "--out", "masks")
+        assert not (here / "masks").exists()
+
+
+def test_masks_in_a_form_that_does_not_fit(here: Path, finished: Path, mistake: Mistake) -> None:
+    """Nothing is written."""
+    for asked, reason in {
+        ("--format", "dicom-seg"): "is no DICOM image, and a DICOM SEG belongs to one; choose --format nifti or auto",
+        ("--format", "nrrd"): "does not say where in the patient it lies, as nrrd does; choose auto or png",
+        ("--format", "nift"): "--format nift: there is no such format: did you mean 'nifti'?",
+        ("--series", "axial"): "holds no DICOM series for --series to choose from; leave it out",
+    }.items():
+        assert reason in mistake("predict", finished, "sites/birch/images", "--out", "masks", *asked)
         assert not (here / "masks").exists()
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import highdicom as hd
+import nibabel
 import numpy as np
 import pytest
 
-from sammit.config import DataConfig
+from sammit.config import DataConfig, Experiment
 from sammit.data import discover, open_sites
 from sammit.data.check import check
-from sammit.data.readers import read_image, read_mask
+from sammit.data.codes import properties_of
+from sammit.data.drawings import drawings
+from sammit.data.outputs import Output
+from sammit.data.readers import read_channels, read_image, read_mask
+from sammit.data.segmentation import Maker
 from sammit.data.writers import write_mask
+from sammit.predict import evaluate_masks
+from sammit.vocabulary import Case
 
 
 def test_nuclei(real: Path) -> None:
@@ -107,6 +115,46 @@ def test_ct_slices_and_their_segmentations(real: Path, tmp_path: Path) -> None:
     assert truth.any(axis=(1, 2)).all() and 20 < values[truth].mean() < 60
     green, violet = np.moveaxis(site.load(overlaps).truth[..., :2], -1, 0)
     assert green.sum(axis=(1, 2)).tolist() == [0, 9602, 0] and violet.sum(axis=(1, 2)).tolist() == [117, 117, 10509]
+
+
+def test_a_segmentation_and_its_nrrd_say_the_same(real: Path, tmp_path: Path) -> None:
+    """Either is the truth, and the other the mask."""
+    source = real / "volumes" / "dcmqi"
+    pair = source / "liver.dcm", source / "liver_seg.nrrd"
+    for truth, mask in (pair, pair[::-1]):
+        root = tmp_path / truth.suffix[1:]
+        folder = _site_of(root / "site", source / "ct-3slice", [truth])
+        (folder / "dataset.toml").write_text("[structures]\nliver = 1\n")
+        (root / "found").mkdir()
+        (root / "found" / f"{truth.stem}{mask.suffix}").symlink_to(mask)
+        (row,) = evaluate_masks(root / "found", folder, Experiment())
+        assert (row["case"], row["structure"], row["dice"], row["hd95"]) == (truth.stem, "liver", 1.0, 0.0)
+
+
+@pytest.mark.parametrize("series", ["totalseg/example_ct_dicom", "dcmqi/ct-3slice"])
+def test_what_leaves_as_dicom_leaves_as_nifti(real: Path, tmp_path: Path, series: str) -> None:
+    """Bone, say, as a DICOM SEG, a NRRD and a NIfTI file: the same voxels."""
+    image = real / "volumes" / series
+    like = read_channels(image)
+    found = np.stack([like.array[..., 0] > 200, like.array[..., 0] > 2000], axis=-1)
+    case = Case("a", "scan", "scan", (image,), (), True)
+    written = {}
+    for form in ("dicom-seg", "nifti", "nrrd"):
+        output = Output(form, properties_of({}, ("bone", "metal")), "auto", Maker("threshold", "0"))
+        output.check([case])
+        written[form] = list(output.write(tmp_path, case, found))
+    pieces = [piece.draw() for piece in drawings(written["dicom-seg"][0], image, like)]
+    for index, (nifti, nrrd) in enumerate(zip(written["nifti"], written["nrrd"], strict=True)):
+        masks = [pieces[index], read_mask(nifti, like) > 0, read_mask(nrrd, like) > 0]
+        assert all((mask == found[..., index]).all() for mask in masks) and found[..., 0].any()
+    seg = hd.seg.segread(written["dicom-seg"][0])
+    affine = np.diag([-1.0, -1, 1, 1]) @ nibabel.load(written["nifti"][0]).affine
+    theirs = seg.get_volume(segment_numbers=[1])
+    inside = np.argwhere(theirs.array[..., 0])
+    placed = np.c_[inside, np.ones(len(inside))] @ theirs.affine.T @ np.linalg.inv(affine).T
+    bone = np.asarray(nibabel.load(written["nifti"][0]).dataobj).astype(bool)
+    assert np.abs(placed - np.rint(placed)).max() < 1e-3 and len(placed) == bone.sum()
+    assert bone[tuple(np.rint(placed[:, :3]).astype(int).T)].all()
 
 
 @pytest.mark.parametrize(

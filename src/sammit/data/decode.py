@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,13 +73,15 @@ def decode(case: Case, settings: Settings) -> Entry:
 
     config = settings.config
     pixels = [read_channels(path, config.axis, config.uneven) for path in case.image]
+    low, high = min(_low(p.array) for p in pixels), max(_high(p.array) for p in pixels)
     values = _joined([to_full_range(p.array, config.window, config.intensity) for p in pixels], case)
     image = without_copies(three_channels(_selected(values, settings.channels, case.image[0])))
     if config.slices == "2.5d" and len(image) > 1:
         image = with_neighbours(image, case.image[0])
-    truth = read_truth(case, pixels[0], settings)
-    low, high = min(_low(p.array) for p in pixels), max(_high(p.array) for p in pixels)
-    spacing = pixels[0].spacing or _configured(config.spacing)
+    like = replace(pixels[0], array=image)
+    del pixels  # a long volume in floats has served
+    truth = read_truth(case, like, settings)
+    spacing = like.spacing or _configured(config.spacing)
     facts = Facts(spacing, values.shape[-1], low, high, bool(truth.labelled.all()), present_in(truth.layers))
     return Entry(np.ascontiguousarray(image), pack([*truth.layers, truth.labelled]), facts)
 
