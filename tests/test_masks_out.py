@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import tiny
 from data.scanner import SECRET, write_picture, write_series
 from sammit.config import DataConfig, EvaluationConfig, Experiment
+from sammit.data.drawings import drawings
 from sammit.data.readers import read_channels
 from sammit.data.segmentation import Maker
 from sammit.errors import UserError
