@@ -15,7 +15,6 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from torch import Tensor, nn
 
-import tiny
 from data.scanner import SECRET, write_picture, write_series
 from sammit.config import DataConfig, EvaluationConfig, Experiment
 from sammit.data.drawings import drawings
@@ -95,13 +94,15 @@ def test_forms_that_do_not_fit_are_refused_before_anything_is_written(tmp_path: 
 
 
 def test_masks_score_as_the_model_that_made_them(tmp_path: Path, sites: Path, runs: dict[str, Path]) -> None:
-    """Every row is the same but for the model's name; sites have folders of their own, for their cases share names."""
-    for site in tiny.LOOKS:
-        predict(load_predictor(runs["fedavg"]), [sites / site / "images"], tmp_path / "m" / site)
-    rows = evaluate(runs["fedavg"], sites)
-    assert evaluate_masks(tmp_path / "m", sites, Experiment()) == [{**row, "model": "masks"} for row in rows]
+    """Every row is the same but for the model's name; of sites whose cases share names each has its own folder."""
+    predict(load_predictor(runs["fedavg"]), [sites / "birch" / "images"], tmp_path / "masks" / "birch")
     with pytest.raises(UserError, match="'p00-0' is a case of aster and of birch; put the masks of each site"):
-        evaluate_masks(tmp_path / "m" / "aster", sites, Experiment())
+        evaluate_masks(tmp_path / "masks" / "birch", sites, Experiment())
+    shutil.copytree(sites / "birch", tmp_path / "root" / "birch")
+    shutil.copy(sites / "dataset.toml", tmp_path / "root")
+    rows = evaluate(runs["fedavg"], tmp_path / "root")
+    scores = evaluate_masks(tmp_path / "masks", tmp_path / "root", Experiment())
+    assert scores == [{**row, "model": "masks"} for row in rows] and len(rows) == 12
 
 
 def test_masks_that_are_missing_are_named_and_count(tmp_path: Path, sites: Path) -> None:

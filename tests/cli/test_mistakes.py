@@ -120,9 +120,9 @@ WRONG = {
         "sites",
         "--data",
         "sites",
-    ): "evaluate: name a run (maybe with --site), or --masks",
+    ): "evaluate: name a run (maybe with --site), or",
     ("evaluate", "--masks", "nowhere", "--data", "sites/birch"): "nowhere: there is no such folder; name the folder",
-    ("evaluate", "--masks", "sites", "--data", "sites/birch"): "holds no mask of site 'birch'",
+    ("evaluate", "--masks", "sites", "--data", "sites/birch"): "sites/birch: holds no mask of site 'birch'",
     ("report", "nowhere"): "nowhere: there is no such run folder",
     ("report", "sites"): "summary.json: there is no such file",
     ("data", "check", "nowhere"): "nowhere: there is no such folder",
@@ -147,7 +147,7 @@ def test_commands_that_are_not_right(here: Path, mistake: Mistake, command: tupl
 def test_a_checkpoint_with_the_wrong_hash(here: Path, mistake: Mistake, name: str) -> None:
     """A file with a published name and other bytes is refused."""
     (here / name).write_bytes(b"not what was published")
-    model = "medsam-vit-b" if name.startswith("medsam") else "sam-vit-b"
+    model = "medsam" if name.startswith("medsam") else "sam-vit-b"
     said = mistake("run", "recipe.toml", "--set", f"model.name={model}", "--set", f"model.weights={here / name}")
     assert name in said
     assert not (here / "runs").exists()

@@ -91,13 +91,13 @@ def test_what_a_viewer_is_told(tmp_path: Path) -> None:
     """Codes, algorithm, sources and colours; patient and study are the series' own."""
     image, path = _scanned(tmp_path / "scan"), tmp_path / "seg.dcm"
     cup = ["SCT 49755003 Morphologically Abnormal Structure", "SCT 108369006 Neoplasm"]
-    known = properties_of({"disc": "SCT 24184005 Optic disc", "cup": cup}, ("disc", "cup", "vessel"))
+    known = properties_of({"disc": "SCT 81016008 Optic nerve head", "cup": cup}, ("disc", "cup", "vessel"))
     write_segmentation(path, np.ones((5, 5, 6, 3), bool), known, image, "auto", MAKER)
     seg, source = hd.seg.segread(path), pydicom.dcmread(next(image.iterdir()))
     told = [seg.get_segment_description(number) for number in seg.segment_numbers]
     assert [segment.segment_label for segment in told] == ["disc", "cup", "vessel"] and labels_of(path) >= {"vessel"}
     assert [segment.segmented_property_category.value for segment in told] == ["91723000", "49755003", "85756007"]
-    assert [segment.segmented_property_type.meaning for segment in told] == ["Optic disc", "Neoplasm", "Tissue"]
+    assert [segment.segmented_property_type.meaning for segment in told] == ["Optic nerve head", "Neoplasm", "Tissue"]
     assert {segment.algorithm_type.value for segment in told} == {"AUTOMATIC"}
     (algorithm,) = told[0].SegmentationAlgorithmIdentificationSequence
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("Sammit fedavg", __version__)
@@ -202,7 +202,7 @@ def test_images_that_have_no_segmentation(tmp_path: Path) -> None:
     [
         ('disk = "SCT 1 x"', "there is no structure 'disk': did you mean 'disc'?"),
         ('disc = "Optic disc"', "is not understood; write"),
-        ("disc = 24184005", "is not understood; write"),
+        ("disc = 81016008", "is not understood; write"),
         ('disc = ["SCT 1 a", "SCT 2 b", "SCT 3 c"]', "is not understood; write"),
         ('disc = ["SCT 1 a", 2]', "is not understood; write"),
     ],
@@ -224,6 +224,8 @@ def test_codes_go_with_a_run(tmp_path: Path) -> None:
     from sammit.data.cache import Cache
     from sammit.data.layouts import Found
 
-    (tmp_path / "dataset.toml").write_text('[structures]\ndisc = 1\n\n[codes]\ndisc = "SCT 24184005 Optic disc"\n')
+    (tmp_path / "dataset.toml").write_text(
+        '[structures]\ndisc = 1\n\n[codes]\ndisc = "SCT 81016008 Optic nerve head"\n'
+    )
     reading: dict[str, Any] = Site("a", Found([]), settings_for(DataConfig(), tmp_path), Cache(tmp_path)).reading()
-    assert reading["data"]["codes"] == {"disc": "SCT 24184005 Optic disc"}
+    assert reading["data"]["codes"] == {"disc": "SCT 81016008 Optic nerve head"}

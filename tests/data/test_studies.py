@@ -82,7 +82,7 @@ def test_loose_series_among_other_things(tmp_path: Path, scan: Scan, caplog: pyt
 def test_loose_series_without_numbers(tmp_path: Path, scan: Scan) -> None:
     scan(".", 10, "axial")
     scan(".", 20, "coronal")
-    assert _values(tmp_path / "all") == {"all-series1": (3, 20), "all-series2": (3, 10)}  # 20-IM000 is before IM000
+    assert _values(tmp_path / "all") == {"all-1": (3, 20), "all-2": (3, 10)}  # 20-IM000 is before IM000
 
 
 def test_a_localiser_alone_is_an_image(tmp_path: Path, scan: Scan) -> None:

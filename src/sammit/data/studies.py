@@ -123,7 +123,7 @@ def _name(held: Held, beside: list[Held], folder: Path) -> str:
         return name
     numbers = [other.number for other in beside]
     told = all(numbers) and len(set(numbers)) == len(numbers)
-    return f"{name}-series{held.number if told else beside.index(held) + 1}"
+    return f"{name}-series{held.number}" if told else f"{name}-{beside.index(held) + 1}"
 
 
 def _candidates(folder: Path) -> list[Path]:
