@@ -147,7 +147,7 @@ def test_commands_that_are_not_right(here: Path, mistake: Mistake, command: tupl
 def test_a_checkpoint_with_the_wrong_hash(here: Path, mistake: Mistake, name: str) -> None:
     """A file with a published name and other bytes is refused."""
     (here / name).write_bytes(b"not what was published")
-    model = "medsam" if name.startswith("medsam") else "sam-vit-b"
+    model = "medsam-vit-b" if name.startswith("medsam") else "sam-vit-b"
     said = mistake("run", "recipe.toml", "--set", f"model.name={model}", "--set", f"model.weights={here / name}")
     assert name in said
     assert not (here / "runs").exists()
