@@ -112,8 +112,8 @@ def test_volumes_are_read_and_written_alike(
 def assert_alike(standalone: ModuleType, path: Path, how: dict[str, Any]) -> Any:
     """Read both ways; returns what the standalone one gave."""
     config = DataConfig(window=tuple(how["window"]), intensity=how["intensity"], axis=how["axis"], slices=how["slices"])
-    site = site_of_images([path], config, channels=tuple(how["channels"]))
-    native = site.load(site.cases("test")[0]).image
+    with site_of_images([path], config, channels=tuple(how["channels"])) as site:
+        native = site.load(site.cases("test")[0]).image
     found = standalone.read(path, how)
     assert found[0].dtype == native.dtype and found[0].shape == native.shape
     assert (found[0] == native).all()
