@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -20,6 +21,7 @@ from sammit.config import DataConfig, EvaluationConfig, Experiment
 from sammit.data.drawings import drawings
 from sammit.data.readers import read_channels
 from sammit.data.segmentation import Maker
+from sammit.data.series import open_series
 from sammit.errors import UserError
 from sammit.geometry import View
 from sammit.predict import Predictor, evaluate, evaluate_masks, load_predictor, predict
@@ -69,6 +71,31 @@ def test_all_forms_of_a_series_are_the_same_masks(tmp_path: Path) -> None:
             with Image.open(path) as picture:
                 pictures.append(np.asarray(picture))
         assert (np.stack(pictures) == 255 * values.transpose(2, 1, 0)).all() and path.name == "004.png"
+
+
+def test_an_uneven_series_gets_masks_on_its_own_slices(tmp_path: Path) -> None:
+    """The same in a SEG and in NIfTI, and read back by whoever scores them; refused unless asked for."""
+    image, out = _scan(tmp_path / "site" / "images" / "scan"), tmp_path / "out"
+    sorted(image.iterdir())[2].unlink()
+    with pytest.raises(UserError, match="sammit predict: --uneven resample"):
+        predict(_predictor(), [image], out)
+    predictor = replace(_predictor(), data=replace(_predictor().data, uneven="resample"))
+    (seg,) = predict(predictor, [image], out / "seg", form="dicom-seg")
+    placed = predict(predictor, [image], out / "nifti", form="nifti")
+    series = open_series(image, "resample")
+    assert series.shape[2] == 5 and series.own_shape[2] == 4
+    pieces = drawings(seg, image, read_channels(image, uneven="resample"), "resample")
+    for piece, path in zip(pieces, placed, strict=True):
+        values = np.asarray(nibabel.load(path).dataobj)
+        assert values.shape == series.own_shape and values.any()
+        assert (series.own(piece.draw().transpose(2, 1, 0)) == values).all()
+    truth = tmp_path / "site" / "masks" / "scan.dcm"
+    truth.parent.mkdir()
+    shutil.copy(seg, truth)
+    structures = {"disc": "segment disc", "cup": "segment cup"}
+    experiment = Experiment(data=DataConfig(uneven="resample", structures=structures))
+    rows = evaluate_masks(out / "nifti", tmp_path / "site", experiment)
+    assert [row["dice"] for row in rows] == [1.0, 1.0]
 
 
 def test_a_shorter_series_leaves_no_slices_of_a_longer_one(tmp_path: Path) -> None:

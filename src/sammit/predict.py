@@ -58,12 +58,13 @@ class Predictor:
     maker: Maker
 
 
-def load_predictor(run: Path, site: str = "") -> Predictor:
+def load_predictor(run: Path, site: str = "", uneven: str = "") -> Predictor:
     """The model of a run folder: the global one, or a site's own.
 
     Args:
         run: a finished run's folder; nothing else is needed but published weights, where the run started from them.
         site: whose personal model; empty for the global one.
+        uneven: how DICOM slices that lie unevenly are read, see `[data]`; empty: as the run's were.
 
     Raises:
         UserError: no finished run, no such site, no global model in it, or another base than the run's.
@@ -92,7 +93,7 @@ def load_predictor(run: Path, site: str = "") -> Predictor:
     method.use(model, "personal" if personal else "global")
     compute_in(model, experiment.training.precision)
     model.to(experiment.training.device)
-    data = build(DataConfig, reading["data"], "data")
+    data = build(DataConfig, reading["data"] | ({"uneven": uneven} if uneven else {}), "data")
     view = View(data.view, data.size, data.scale, data.overlap, data.longest, data.resampling)
     channels = tuple(reading["channels"])
     maker = Maker(experiment.method.name, sha256_of_file(weights)[:16])

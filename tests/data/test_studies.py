@@ -17,7 +17,7 @@ from sammit.config import DataConfig
 from sammit.data.images import site_of_images
 from sammit.errors import UserError
 
-from .scanner import SECRET, message, write_picture, write_segmentation, write_series
+from .scanner import SECRET, message, write_label_map, write_picture, write_segmentation, write_series
 
 AFFINE = np.diag([-0.7, -0.8, 4.0, 1.0])
 STUDIES = {"first": generate_uid(), "second": generate_uid()}
@@ -77,6 +77,14 @@ def test_loose_series_among_other_things(tmp_path: Path, scan: Scan, caplog: pyt
     assert _values(tmp_path / "all") == {"loose-series4": (3, 10), "loose-series7": (3, 20), "photo": (1, 9)}
     assert "4 DICOM files without an image to segment are passed over" in caplog.text
     assert SECRET not in caplog.text and "1.2.826" not in caplog.text
+
+
+def test_what_is_drawn_on_a_series_is_no_image(tmp_path: Path, scan: Scan) -> None:
+    """A label map has rows and columns too."""
+    headers = scan("study", 7, "axial")
+    labels = np.ones((6, 5, 3), np.uint8)
+    write_label_map(tmp_path / "all" / "study" / "drawn.dcm", headers, AFFINE, labels, {1: "a"})
+    assert _values(tmp_path / "all") == {"study-1": (3, 7)}
 
 
 def test_loose_series_without_numbers(tmp_path: Path, scan: Scan) -> None:

@@ -9,7 +9,7 @@ import typer
 
 def export(
     run: Path = typer.Argument(..., help="A finished run's folder."),
-    to: str = typer.Option(..., "--to", help="onnx, torchscript, monai-bundle, safetensors or huggingface."),
+    to: str = typer.Option(..., "--to", help="A format, such as onnx; sammit list exports names all."),
     out: Path = typer.Option(..., "--out", help="An empty or missing folder."),
     site: str = typer.Option("", "--site", help="This site's own model; the global one if left out."),
 ) -> None:

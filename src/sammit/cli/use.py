@@ -24,11 +24,14 @@ def predict(
     series: str = typer.Option(
         "", "--series", help="Of a folder of studies this DICOM series: its UID, or a part of its description."
     ),
+    uneven: str = typer.Option(
+        "", "--uneven", help="refuse or resample DICOM slices that lie unevenly; as the run's data if left out."
+    ),
 ) -> None:
     """Masks for new images, in each image's own geometry and format."""
     from sammit import predict as use
 
-    predictor = use.load_predictor(run, site)
+    predictor = use.load_predictor(run, site, uneven)
     use.predict(predictor, images, out, overlay, lambda path: typer.echo(str(path)), form, series)
 
 

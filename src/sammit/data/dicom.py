@@ -23,6 +23,9 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"  # younger than pydicom's dictionary
 STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 
+DRAWN = (SEGMENTATION, LABEL_MAP, STRUCTURE_SET)
+"""What is drawn on an image, and is none."""
+
 Look = Callable[[str, str], Any]
 """(sequence, keyword) -> the value for one slice, or None; a file of one slice has it without the sequence."""
 

@@ -89,7 +89,7 @@ def read_masks(masks: Masks, case: Case, site: Site) -> np.ndarray:
     import numpy as np
 
     config = site.settings.config
-    like = read_channels(case.image[0], config.axis)
+    like = read_channels(case.image[0], config.axis, config.uneven)
     found = np.zeros((*like.array.shape[:3], len(site.structures)), bool)
     for path, rules, ignore in _rules(masks, site):
         settings = replace(site.settings, config=replace(config, structures=rules), ignore=ignore)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sammit.data.dicom import SEGMENTATION, class_of, guarded, read_header
+from sammit.data.dicom import DRAWN, class_of, guarded, read_header
 from sammit.data.formats import dicom_files, is_dicom, stem_of
 from sammit.errors import UserError
 
@@ -139,7 +139,7 @@ def _beside_dicom(files: list[Path]) -> list[Path]:
 
 
 def _is_image(header: Any) -> bool:
-    return class_of(header) != SEGMENTATION and "Rows" in header and header.get("Modality") != "RTDOSE"
+    return class_of(header) not in DRAWN and "Rows" in header and header.get("Modality") != "RTDOSE"
 
 
 def _key(file: Path, header: Any) -> str:

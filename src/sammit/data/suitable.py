@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sammit.data.dicom import LABEL_MAP, SEGMENTATION, Plane, class_of, guarded, kind_of
+from sammit.data.dicom import DRAWN, Plane, class_of, guarded, kind_of
 from sammit.data.stored import need_decoder
 from sammit.errors import UserError
 
@@ -15,7 +15,7 @@ _SHOWN = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422", "YBR_
 def need_image(header: Any, path: Path) -> None:
     """Raise UserError where a file holds no image, or one whose numbers cannot be shown."""
     with guarded(path):
-        if class_of(header) in (SEGMENTATION, LABEL_MAP) or "Rows" not in header:
+        if class_of(header) in DRAWN or "Rows" not in header:
             raise UserError(f"{path}: is no image ({kind_of(header)}); take it out of the images")
         colours = header.get("PhotometricInterpretation") or "not said"
         if colours == "PALETTE COLOR":

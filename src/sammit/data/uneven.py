@@ -149,7 +149,8 @@ def _unevenly(ordered: list[Plane], origins: np.ndarray, usual: float) -> UserEr
     worst = int(np.abs(steps - usual).argmax())
     return UserError(
         f"{ordered[worst + 1]}: lies {steps[worst]:.4g} mm from {ordered[worst].path.name} where slices lie "
-        f'{usual:.4g} mm apart; add the slices that are missing, or set data.uneven = "resample"'
+        f'{usual:.4g} mm apart; add the slices that are missing, or set data.uneven = "resample" '
+        "(sammit predict: --uneven resample)"
     )
 
 

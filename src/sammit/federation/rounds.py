@@ -20,7 +20,7 @@ from sammit.federation.exchange import Transport, in_site_order
 from sammit.federation.guard import check_declared, judgement_refusal, refusal
 from sammit.federation.small import SmallUpdates, received
 from sammit.federation.spill import Spill
-from sammit.federation.stored import Stored
+from sammit.federation.stored import LARGE, Stored
 from sammit.methods.base import Method, Server
 from sammit.methods.state import fingerprint
 from sammit.vocabulary import AnyState, Failure, Judgement, Order, OrderKind, Part, State, Update
@@ -267,11 +267,8 @@ class _Marks:
         return self._mark if tensors is self._shared else fingerprint(tensors)
 
 
-LARGE = 1 << 26
-"""Bytes of an update that lies on disk from which on a sum of all of it, in float64, is not kept in memory."""
-
-
 def _large(update: Update) -> bool:
+    """Whether an update lies on disk and is so large that no sum of all of it, in float64, is kept in memory."""
     return isinstance(update.tensors, Stored) and update.tensors.nbytes > LARGE
 
 

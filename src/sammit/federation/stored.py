@@ -38,6 +38,9 @@ TYPES = {
 BLOCK = 1 << 18
 """Bytes of neighbouring tensors that are read at once, where one alone is not longer."""
 
+LARGE = 1 << 26
+"""Bytes of a file from which on memory counts more than time."""
+
 READ_AHEAD = 1 << 17
 """Bytes that the system is asked to fetch at a time: of one request Linux takes up no more than it reads ahead."""
 

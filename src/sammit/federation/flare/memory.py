@@ -11,8 +11,7 @@ import ctypes
 import sys
 from contextlib import suppress
 
-LARGE = 1 << 26
-"""Bytes of a file from which on memory counts more than time."""
+from sammit.federation.stored import LARGE
 
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """glibc's M_MMAP_THRESHOLD, bytes from which on memory is the system's again once it is free, and M_ARENA_MAX."""
