@@ -12,7 +12,7 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-slow: .venv/flare .venv-nnunet/ready
+test-slow: .venv/flare .venv/browser .venv-nnunet/ready
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/dev
@@ -39,6 +39,10 @@ clean:
 
 .venv/flare: .venv/dev
 	$(INSTALL) --editable ".[dev,flare]"
+	touch $@
+
+.venv/browser: .venv/dev
+	$(INSTALL) --editable ".[dev,browser]"
 	touch $@
 
 # nnU-Net's own environment: it brings timm and torchvision, which must never be in Sammit's.

@@ -104,13 +104,15 @@ def test_latex_is_escaped_and_says_what_it_needs(study) -> None:
 def test_the_page_is_whole(study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(html, "LARGEST", study_html.LARGEST)
     text = checked(study[0] / "report.html")
-    assert "A study of &lt;two&gt;" in text and text.count("<caption>") == text.count("<table>")
+    assert "A study of &lt;two&gt;" in text and text.count("<caption") == text.count("<table")
     assert text.count("data:image/jpeg") == 2  # one image a site, shared by the truth and every method
     assert text.count('role="img"') == 4 + 2 * (1 + 3)  # figures; a row of sites, then truth and two methods each
     for said in ("federated minus centralised", "Cases by site and part", "the same case under every method",
                  "cells/fundus/fed/ISBI_1.5-0", "Every run of the study is there"):  # fmt: skip
         assert said in text
-    assert "margin, -0.02" in text and "missing" not in text.replace("missing cells", "")
+    words = re.sub("<script.*?</script>", "", text, flags=re.DOTALL)
+    assert "margin, -0.02" in text and "missing" not in words.replace("missing cells", "")
+    assert "two methods, case by case" in words and '"sites":["ISBI_1.5","UCL 100%"]' in text
 
 
 def test_reports_of_equal_studies_are_equal(study, tmp_path: Path) -> None:

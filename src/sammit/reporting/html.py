@@ -12,6 +12,9 @@ from sammit.errors import UserError
 from sammit.files import write_atomically
 from sammit.reporting import cross, figures, router_figures, sentences, wording
 from sammit.reporting.against_bytes import dice_against_bytes
+from sammit.reporting.case_by_case import case_by_case
+from sammit.reporting.case_tables import MOST, every_case
+from sammit.reporting.cases_of_runs import cases_of_runs
 from sammit.reporting.comparison import compare_runs
 from sammit.reporting.cross_figure import cross_site
 from sammit.reporting.folder import RunFolder, read_run
@@ -23,6 +26,9 @@ from sammit.reporting.tables import compare, overview, results, to_html, unseen_
 
 LARGEST = 3_000_000
 """Bytes a report may have; pictures are made smaller, then left out, until it fits."""
+
+CASES = 500_000
+"""Bytes of the scores of single cases with which two methods are compared."""
 
 _DETAIL = ((320, True), (224, True), (144, True), (0, True), (0, False))  # picture width in pixels, with curves
 
@@ -49,6 +55,8 @@ class Section:
     router: list[Picture]
     router_reading: str
     pictures: dict[str, list[CasePicture]]
+    cases: str
+    cases_left_out: str
     missing: dict[str, str]
     left_out: str
     environment: list[tuple[str, str]]
@@ -69,7 +77,8 @@ def write_report(runs: list[Path], out: Path, labels: Sequence[str] = ()) -> Non
         raise UserError("no runs to report: name at least one run folder")
     folders = [read_run(path) for path in runs]
     labels = labels or run_labels(folders)
-    sections = [_section(run, label, place) for place, (run, label) in enumerate(_titled(folders, labels))]
+    most = MOST // len(folders)
+    sections = [_section(run, label, place, most) for place, (run, label) in enumerate(_titled(folders, labels))]
     several = _comparison(folders, labels) if len(folders) > 1 else None
     for width, curves in _DETAIL:
         detailed = [_detailed(section, width, curves) for section in sections]
@@ -123,19 +132,23 @@ def _titled(runs: Sequence[RunFolder], labels: Sequence[str]) -> list[tuple[RunF
 
 
 def _comparison(runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, Any]:
-    """The table of methods and the figure of Dice against bytes."""
+    """The table of methods, the figure of Dice against bytes, and every case to compare two methods by."""
     summaries = [(label, run.summary) for label, run in zip(labels, runs, strict=True)]
     cases = [run.cases or () for run in runs]
-    points = [(entry.label, entry.moved_bytes, entry.leading) for entry in compare_runs(summaries)]
+    entries = compare_runs(summaries)
+    points = [(entry.label, entry.moved_bytes, entry.leading) for entry in entries]
+    ranked = [entry.label for entry in sorted(entries, key=lambda entry: -entry.ranking)]
     table = compare(summaries, cases)
     verdicts = [f"{cells[0].text}: {cells[-1].text}." for cells in table.rows]
     figure = dice_against_bytes(points)
-    return {"table": to_html(table), "notes": table.notes, "verdicts": verdicts, "figure": figure}
+    pairs = case_by_case(cases_of_runs(runs, labels, ranked), CASES)
+    return {"table": to_html(table), "notes": table.notes, "verdicts": verdicts, "figure": figure, "cases": pairs}
 
 
-def _section(run: RunFolder, label: str, place: int) -> Section:
+def _section(run: RunFolder, label: str, place: int, most: int) -> Section:
     """One run with its curves, yet without its case pictures, whose size is not known before the page's is."""
     summary, anchor = run.summary, f"run{place}"
+    cases = every_case(summary, run.cases or (), most)
     # Titles become ids, which must differ between runs of one page.
     chosen, name = summary.get("selected_round"), f"{label} ({anchor})" if place else label
     validation = figures.validation_curves(run.rounds, chosen, name)
@@ -165,6 +178,8 @@ def _section(run: RunFolder, label: str, place: int) -> Section:
         router=[*_drawn(router_figures.by_site(router, name)), *router_figures.by_block(router, name)],
         router_reading=router_figures.reading(router),
         pictures={},
+        cases=to_html(cases) if cases else "",
+        cases_left_out=" ".join(cases.notes) if cases else "",
         missing=sentences.missing(run),
         left_out="",
         environment=_flat(run.environment or {}),

@@ -31,12 +31,14 @@ class Table:
         columns: (name for CSV, heading for the reader), one for each field of a row.
         rows: cells, as many as columns.
         notes: sentences that belong under the table.
+        totals: how many of the last rows sum up the others; they stay last however a reader sorts.
     """
 
     caption: str
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    totals: int = 0
 
     def cell(self, row: str, column: str) -> Cell:
         """The cell of the row whose first text is `row`, in the column named `column`."""
@@ -109,22 +111,38 @@ def _tex(text: str) -> str:
 
 
 def to_html(table: Table) -> str:
-    """A `<table>` with a caption and scoped headings; its first column names the row. Every text is escaped."""
+    """A `<table>` with a caption and scoped headings; its first column names the row. Every text is escaped.
+
+    It says what the page's script sorts and filters by: the number behind a text, and which column names sites.
+    """
     right = [i > 0 and any(_is_number(cells[i]) for cells in table.rows) for i in range(len(table.columns))]
-    kinds = [' class="number"' if one else "" for one in right]
     head = "".join(
-        f'<th scope="col"{kind}>{escape(title)}</th>' for kind, (_, title) in zip(kinds, table.columns, strict=True)
+        f'<th scope="col"{_kind(one)}{_SITE * (name == "site")}>{escape(title)}</th>'
+        for one, (name, title) in zip(right, table.columns, strict=True)
     )
-    body = "".join(f"<tr>{''.join(_html_cell(i, cell) for i, cell in enumerate(cells))}</tr>\n" for cells in table.rows)
+    rows = [f"<tr>{''.join(_html_cell(i, cell) for i, cell in enumerate(cells))}</tr>\n" for cells in table.rows]
+    parted = len(rows) - table.totals
+    foot = f"\n<tfoot>\n{''.join(rows[parted:])}</tfoot>" if table.totals else ""
     caption = f"<caption><span>{escape(table.caption)}</span></caption>"
-    return f"<table>{caption}\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table>"
+    body = f"<tbody>\n{''.join(rows[:parted])}</tbody>{foot}"
+    return f'<table data-sorts="">{caption}\n<thead><tr>{head}</tr></thead>\n{body}</table>'
+
+
+_SITE = ' data-site=""'
+"""Marks the column by which rows of one site are found."""
+
+
+def _kind(right: bool) -> str:
+    return ' class="number"' if right else ""
 
 
 def _html_cell(place: int, cell: Cell) -> str:
     text = f"<strong>{escape(cell.text)}</strong>" if cell.strong else escape(cell.text)
     if place == 0:
         return f'<th scope="row">{text}</th>'
-    return f'<td class="number">{text}</td>' if _is_number(cell) or cell.value is None else f"<td>{text}</td>"
+    if _is_number(cell):
+        return f'<td class="number" data-value="{cell.value:.7g}">{text}</td>'
+    return f"<td{_kind(cell.value is None)}>{text}</td>"
 
 
 def _is_number(cell: Cell) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from sammit.reporting import study_figures as figures
 from sammit.reporting import study_method_figures as method_figures
 from sammit.reporting import study_sentences as sentences
+from sammit.reporting.case_by_case import CaseByCase, Scored, case_by_case
 from sammit.reporting.pages import render
 from sammit.reporting.rendering import Cell, Table, to_html
 from sammit.reporting.study_cells import StudyCell
@@ -20,6 +21,9 @@ from sammit.reporting.svg import Picture
 
 LARGEST = 6_000_000
 """Bytes the report may have; pictures are made smaller, then left out, until it fits."""
+
+CASES = 1_500_000
+"""Bytes of the scores of single cases, all blocks together."""
 
 _WIDTHS = (320, 224, 144, 0)  # of pictures, pixels
 
@@ -43,6 +47,7 @@ class Section:
         dice, others: tables of scores; `other_notes` are those of all others together.
         against, ranking, pairs, beside: comparisons, where there are any; costs. `against_reading` is a sentence.
         by_site, gaps, forest, bytes, counts: figures, where there is something to show.
+        cases: what two methods are compared by case with, where there are two.
         pictures: one case of each site; `pictureless` names sites without; `left_out` says where size forbade them.
     """
 
@@ -66,6 +71,7 @@ class Section:
     forest: Picture | None
     bytes: Picture | None
     counts: Picture | None
+    cases: CaseByCase | None
     pictures: list[SitePictures]
     pictureless: str
     left_out: str
@@ -88,7 +94,8 @@ def study_page(
         out: the study's folder; cells' folders in it are named relative to it.
     """
     pairs = zip(results, pictures, strict=True)
-    plain = [_section(result, picture, f"part{place}") for place, (result, picture) in enumerate(pairs)]
+    budget = CASES // max(1, len(results))
+    plain = [_section(result, picture, f"part{place}", budget) for place, (result, picture) in enumerate(pairs)]
     cells = [cell for result in results for cell in result.block.cells]
     folders = to_html(_folders(cells, set(missing), out))
     for width in _WIDTHS:
@@ -106,7 +113,7 @@ def study_page(
     return page
 
 
-def _section(result: Result, against_bytes: Picture | None, anchor: str) -> Section:
+def _section(result: Result, against_bytes: Picture | None, anchor: str, budget: int) -> Section:
     """A block without its pictures, whose size is not known before the page's is."""
     block = result.block
     rest = [metric for metric in block.metrics if metric != "dice"]
@@ -133,10 +140,28 @@ def _section(result: Result, against_bytes: Picture | None, anchor: str) -> Sect
         forest=figures.differences(result),
         bytes=against_bytes,
         counts=figures.counts(block.title, cases_by_part(block)),
+        cases=case_by_case(_scored(result), budget),
         pictures=[],
         pictureless="",
         left_out="",
     )
+
+
+def _scored(result: Result) -> Scored:
+    """Every case of a block under every method; the best and the reference, or the second best, are shown first."""
+    block = result.block
+    methods = {
+        method: {
+            (site, f"seed {seed}"): scores
+            for site in block.sites
+            for seed, scores in block.judged[method, site].by_seed.items()
+        }
+        for method in block.labels
+    }
+    ranked = [line.method for line in sorted(result.lines, key=lambda line: -(result.headline(line).mean or 0.0))]
+    unit = "" if block.mixed_units else "".join(set(block.units.values()))
+    first = [ranked[0], result.reference, *ranked]
+    return Scored(methods, block.labels, block.sites, block.structures, unit, first)
 
 
 def _shown(table: Table) -> Shown:

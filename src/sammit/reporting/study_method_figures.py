@@ -68,7 +68,7 @@ def against(result: Result) -> Picture | None:
                       color=colour, markersize=6, label=verdict,
                       markerfacecolor="none" if verdict == "not significant" else colour)  # fmt: skip
     axes.axvline(0, color=ink(), linewidth=1)
-    axes.set_xlabel(f"mean Dice minus {plain(label)}'s, with its 95 % interval")
+    axes.set_xlabel(f"mean Dice minus {plain(label)}'s,\nwith its 95 % interval")
     add_legend(figure, axes)
     said = [f"{name} {wording.score(gap.apart.difference)}, {gap.verdict}" for name, gap in rows]
     alt = f"Mean Dice over sites minus {label}'s: {'; '.join(said)}."

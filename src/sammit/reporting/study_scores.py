@@ -196,11 +196,11 @@ def _parts(one: Finished) -> list[_Part]:
         entry = entries[site]
         reported = entry["reported"] == model
         rule = str(entry.get("rule", "")) if reported else ""
-        parts.append(_Part(one.cell.method, site, model, reported, rule, one.cell.seed, _scores(own)))
+        parts.append(_Part(one.cell.method, site, model, reported, rule, one.cell.seed, by_structure(own)))
     return parts
 
 
-def _scores(rows: Sequence[CaseScore]) -> Scores:
+def by_structure(rows: Sequence[CaseScore]) -> Scores:
     """The rows of one model at one site by structure and case."""
     scores: dict[str, dict[CaseKey, Mapping[str, float | None]]] = {}
     for row in rows:

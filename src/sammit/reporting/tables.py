@@ -133,14 +133,14 @@ def overview(summary: Mapping[str, Any]) -> Table:
     columns += [("reported", "Reported model"), ("cases", "Cases"), ("patients", "Patients")]
     rows = [_overview_row(site, entry) for site, entry in summary["sites"].items()]
     rows += [_overview_row(f"{site} (unseen)", entry) for site, entry in (summary.get("unseen") or {}).items()]
-    blank = [Cell("", "")] * 3
+    blank, parts = [Cell("", "")] * 3, len(rows)
     for name, key in (("Mean over sites", "mean"), ("Pooled over cases", "pooled")):
         if (summary.get(key) or {}).get("dice") is not None:
             scores = [
                 Cell(wording.score(summary[key][m]), summary[key][m], strong=key == "mean") for m in ("dice", "iou")
             ]
             rows.append((Cell(name, name, strong=key == "mean"), *scores, *blank))
-    return Table("Test part, mean over structures.", tuple(columns), tuple(rows))
+    return Table("Test part, mean over structures.", tuple(columns), tuple(rows), totals=len(rows) - parts)
 
 
 def _overview_row(site: str, entry: Mapping[str, Any]) -> tuple[Cell, ...]:
