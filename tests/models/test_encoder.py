@@ -14,6 +14,7 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from models.conftest import randomise, relative
 from sammit.models.attention import (
+    MANY,
     attention,
     filled,
     folded_attention,
@@ -54,8 +55,12 @@ def encoders(config: SamVisionConfig) -> tuple[Encoder, SamVisionEncoder]:
 
 @pytest.mark.parametrize("size", [128, 256])
 @pytest.mark.parametrize("window", [4, 5, 14], ids=["exact windows", "padded windows", "window wider than the grid"])
-def test_equals_transformers_with_every_gradient(size: int, window: int) -> None:
+@pytest.mark.parametrize("many", [1, MANY], ids=["in chunks", "folded"])
+def test_equals_transformers_with_every_gradient(
+    size: int, window: int, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """128 and 256 px are grids of 8 and 16: 4 divides them, 5 and 14 do not."""
+    monkeypatch.setattr("sammit.models.attention.MANY", many)
     ours, reference = encoders(vision_config(size, window_size=window))
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
     weight = torch.randn(2, 16, size // 16, size // 16, generator=torch.Generator().manual_seed(4))

@@ -9,6 +9,7 @@ import sys
 import click
 import typer
 
+from sammit import heap
 from sammit.cli import data, deploy, export, inspect, run, site, study, use, weights
 from sammit.errors import UserError
 
@@ -56,6 +57,7 @@ def main() -> None:
     # No hub is ever asked for anything: weights come from files whose hash is known.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    heap.map_blocks()
     try:
         code = app(prog_name="sammit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:

@@ -8,6 +8,8 @@ that bias needs a gradient and drops it to the slow path. Folded into longer vec
 Windows that stick out over the grid are filled up in the original with tokens of zeros. They are attended to; what
 they find themselves is thrown away. Here qkv is computed before the grid is cut into windows: what fills up is then the
 layer's answer to zeros, its bias, and costs no product on the way in or out.
+
+On large grids the longer vectors cost more than they save on a processor: `models/chunks.py` adds the bias instead.
 """
 
 from __future__ import annotations
@@ -16,7 +18,14 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.backends.cuda import flash_sdp_enabled
+from torch.jit._trace import is_tracing
 from torch.nn.functional import interpolate, max_pool2d, pad, scaled_dot_product_attention
+
+from sammit.models.chunks import AttentionInChunks
+
+MANY = 2048
+"""Tokens from which on attention in chunks is faster than folded attention, on a processor."""
 
 Tables = tuple[Tensor, Tensor]
 """Relative positions by row and by column, (L, d) each."""
@@ -140,6 +149,8 @@ def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) 
     k, v = (_by_head(one, heads) for one in tokens.chunk(2, dim=-1))
     if tables is None:
         mixed = scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
+    elif _in_chunks(k):
+        mixed = chunked_attention(q, k, v, tables)
     else:
         mixed = folded_attention(q, k, v, tables)
     return mixed.transpose(1, 2).reshape(*queries.shape[:3], -1)
@@ -153,8 +164,7 @@ def _by_head(tokens: Tensor, heads: int) -> Tensor:
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     """(B, heads, a, b, d) queries at the first places of a grid of (B, heads, h, w, d) -> (B, heads, a * b, d)."""
     height, width, depth = k.shape[2:]
-    by_row = torch.einsum("bnhwc,hkc->bnhwk", q, relative_table(tables[0], height)[: q.shape[2]])
-    by_column = torch.einsum("bnhwc,wkc->bnhwk", q, relative_table(tables[1], width)[: q.shape[3]])
+    by_row, by_column = _biases(q, (height, width), tables)
     long_q = torch.cat([q * depth**-0.5, by_row, by_column], dim=-1).flatten(2, 3)
     rows = torch.eye(height, dtype=k.dtype, device=k.device).unsqueeze(1)
     columns = torch.eye(width, dtype=k.dtype, device=k.device).unsqueeze(0)
@@ -163,6 +173,32 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     # Fused kernels want one width for q, k and v.
     long_v = pad(v.flatten(2, 3), (0, height + width))
     return scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., :depth]
+
+
+def chunked_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
+    """The same as `folded_attention`, by other means."""
+    biases = _biases(q, k.shape[2:4], tables)
+    flat = (one.flatten(2, 3).flatten(0, 1) for one in (q * q.shape[-1] ** -0.5, k, v, *biases))
+    return AttentionInChunks.apply(*flat).unflatten(0, q.shape[:2])  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _in_chunks(k: Tensor) -> bool:
+    """Whether `chunked_attention` is the faster one, and possible.
+
+    It is faster on a processor in fp32 on large grids, where positions are wider than heads. Programs that are traced
+    would hold each chunk, and what asks for torch's plain attention wants a second derivative.
+    """
+    large = k.shape[2] * k.shape[3] >= MANY and k.device.type == "cpu" and k.dtype == torch.float32
+    traced = torch.compiler.is_compiling() or is_tracing()  # type: ignore[no-untyped-call]
+    return large and not traced and bool(flash_sdp_enabled())  # type: ignore[no-untyped-call]
+
+
+def _biases(q: Tensor, grid: tuple[int, int] | torch.Size, tables: Tables) -> tuple[Tensor, Tensor]:
+    """(B, heads, a, b, h) and (B, heads, a, b, w): what a query's score gains by a key's row and by its column."""
+    rows, columns = (relative_table(table, side) for table, side in zip(tables, grid, strict=True))
+    by_row = torch.einsum("bnhwc,hkc->bnhwk", q, rows[: q.shape[2]])
+    by_column = torch.einsum("bnhwc,wkc->bnhwk", q, columns[: q.shape[3]])
+    return by_row, by_column
 
 
 def relative_table(table: Tensor, size: int) -> Tensor:

@@ -7,31 +7,18 @@ asking the system for memory anew each time is slower.
 
 from __future__ import annotations
 
-import ctypes
-import sys
-from contextlib import suppress
-
+from sammit import heap
 from sammit.federation.stored import LARGE
-
-_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
-"""glibc's M_MMAP_THRESHOLD, bytes from which on memory is the system's again once it is free, and M_ARENA_MAX."""
 
 
 def before(size: int) -> None:
     """Prepare for files of `size` bytes: two heaps for all threads, and none for what is longer than a megabyte."""
     if size > LARGE:
-        _tell("mallopt", _ARENA_MAX, 2)
-        _tell("mallopt", _MMAP_THRESHOLD, 1 << 20)
+        heap.share_heaps(2)
+        heap.map_blocks(1 << 20)
 
 
 def after(size: int) -> None:
     """Hand what a file of `size` bytes has left to the system."""
     if size > LARGE:
-        _tell("malloc_trim", 0)
-
-
-def _tell(function: str, *numbers: int) -> None:
-    """Call the C library, where it is glibc."""
-    if sys.platform.startswith("linux"):
-        with suppress(OSError, AttributeError):
-            getattr(ctypes.CDLL(None), function)(*numbers)
+        heap.trim()

@@ -1,0 +1,39 @@
+"""How the C library keeps freed memory, where it is glibc; elsewhere all of this does nothing.
+
+glibc takes short blocks from a heap and long ones from the system, and raises the limit between the two to what was
+last freed, up to 32 MB. Training frees blocks of that size between smaller ones that stay: the heap becomes a sieve
+that is never given back. One step of ViT-B at 1024 px with checkpointing held 2.4 GB so, of which 1.3 were in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from contextlib import suppress
+
+BLOCK = 1 << 22
+"""Bytes. What small models and small images make is shorter, and fresh memory costs it nothing."""
+
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+"""glibc's numbers of the limit between short and long blocks, and of how many heaps threads have."""
+
+
+def map_blocks(size: int = BLOCK) -> None:
+    """From now on a block of `size` bytes or more is the system's again as soon as it is free."""
+    _tell("mallopt", _MMAP_THRESHOLD, size)
+
+
+def share_heaps(count: int) -> None:
+    """From now on threads have no more than `count` heaps between them."""
+    _tell("mallopt", _ARENA_MAX, count)
+
+
+def trim() -> None:
+    """Hand to the system what lies free in the heaps."""
+    _tell("malloc_trim", 0)
+
+
+def _tell(function: str, *numbers: int) -> None:
+    if sys.platform.startswith("linux"):
+        with suppress(OSError, AttributeError):
+            getattr(ctypes.CDLL(None), function)(*numbers)

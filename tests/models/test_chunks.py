@@ -1,0 +1,72 @@
+"""Attention in chunks against folded attention, whose definition is tested, and its gradients against differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from models.conftest import relative
+from sammit.models import attention, chunks
+
+GRIDS = [(3, 5), (5, 2), (1, 4), (4, 4)]
+
+
+def drawn(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values of two images and three heads, and relative positions."""
+    torch.manual_seed(0)
+    qkv = [torch.randn(2, 3, *grid, 4, dtype=dtype, requires_grad=True) for _ in range(3)]
+    return (*qkv, *(torch.randn(2 * side - 1, 4, dtype=dtype, requires_grad=True) for side in grid))
+
+
+@pytest.mark.parametrize("scores", [1, 7, 60, 1 << 21], ids=["a query each", "parts of heads", "some heads", "all"])
+@pytest.mark.parametrize("grid", GRIDS)
+def test_equals_folded_attention_with_every_gradient(
+    grid: tuple[int, int], scores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "SCORES", scores)
+    *qkv, rows, columns = given = drawn(grid)
+    results = []
+    for way in (attention.folded_attention, attention.chunked_attention):
+        found = way(*qkv, (rows, columns))
+        asked = torch.linspace(-1, 1, found.numel(), dtype=found.dtype).view_as(found)
+        results.append([found, *torch.autograd.grad(found, given, asked)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
+
+
+def test_queries_at_the_first_places_of_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SCORES", 20)
+    q, k, v, *tables = drawn((4, 5))
+    few = q[:, :, :2, :3]
+    expected = attention.folded_attention(few, k, v, (tables[0], tables[1]))
+    assert relative(attention.chunked_attention(few, k, v, (tables[0], tables[1])), expected) <= 1e-12
+
+
+def test_gradients_by_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SCORES", 11)
+    assert torch.autograd.gradcheck(
+        lambda q, k, v, *tables: attention.chunked_attention(q, k, v, (tables[0], tables[1])), drawn((2, 3))
+    )
+
+
+def test_scores_that_differ_by_much_stay_finite() -> None:
+    """exp(200) is beyond fp32: the largest score is taken off first."""
+    q, k, v, *tables = drawn((4, 4), torch.float32)
+    found = attention.chunked_attention(q * 100, k * 100, v, (tables[0], tables[1]))
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in (q, k, v, *tables))
+
+
+def test_only_where_it_pays_and_can_be_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large grids in fp32; not where plain attention is asked for, nor in a program that is traced."""
+    large = torch.empty(1, 1, 64, 64, 1)
+    assert attention._in_chunks(large)
+    assert not attention._in_chunks(large[:, :, :16])
+    assert not attention._in_chunks(large.bfloat16())
+    assert not attention._in_chunks(large.to("meta"))
+    with sdpa_kernel(SDPBackend.MATH):
+        assert not attention._in_chunks(large)
+    monkeypatch.setattr(attention, "is_tracing", lambda: True)
+    assert not attention._in_chunks(large)
