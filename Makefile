@@ -38,7 +38,7 @@ clean:
 	touch $@
 
 .venv/flare: .venv/dev
-	$(INSTALL) --editable ".[dev,flare]"
+	$(INSTALL) --editable ".[dev,flare,notebooks]"
 	touch $@
 
 .venv/browser: .venv/dev

@@ -7,7 +7,8 @@ beside it; what a recipe leaves out has the default written here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sammit.errors import UserError, nearest
@@ -208,6 +209,10 @@ class Experiment:
     method: MethodConfig = field(default_factory=MethodConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def of_sites_in(self, root: Path) -> Experiment:
+        """The same on another folder of sites."""
+        return replace(self, data=replace(self.data, root=str(root)))
 
     def check(self) -> Experiment:
         """Itself, if every table's values can be right; raises UserError otherwise."""

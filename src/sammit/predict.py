@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from sammit.config import DataConfig, Experiment
+from sammit.data.arrays import image_of, spacing_of
 from sammit.data.codes import properties_of
 from sammit.data.found import Masks, masks_in, read_masks
 from sammit.data.images import site_of_images
 from sammit.data.outputs import Output
 from sammit.data.segmentation import Maker
+from sammit.data.settings import Settings
 from sammit.data.site import Site
 from sammit.data.sites import discover
+from sammit.data.stacks import is_flat
 from sammit.data.writers import write_overlay
 from sammit.errors import UserError, nearest
 from sammit.federation.prepare import make_method
@@ -70,8 +75,7 @@ def load_predictor(run: Path, site: str = "", uneven: str = "") -> Predictor:
         UserError: no finished run, no such site, no global model in it, or another base than the run's.
     """
     folder = RunFolder.open(run)
-    if not folder.finished and not (run / "join.json").is_file():
-        raise UserError(f"{run}: the run is not finished; go on with it: sammit run RECIPE --out {run} --resume")
+    folder.need_finished()
     reading = _reading(folder, site)
     experiment, method = folder.experiment, make_method(folder.experiment)
     if not site and "global" not in method.judging.models:
@@ -143,6 +147,29 @@ def predict(
             if tell:
                 tell(path)
     return written
+
+
+def predict_array(
+    predictor: Predictor, array: NDArray[Any], spacing: Sequence[float] | None = None
+) -> dict[str, NDArray[np.bool_]]:
+    """The masks that `predict` would write for an image of these numbers; nothing is read or written.
+
+    Args:
+        predictor: from `load_predictor`.
+        array: (H, W), (H, W, n), (D, H, W) or (D, H, W, n), see `data.arrays.image_of`.
+        spacing: of a volume or picture in mm, (slice, row, column); None: what the run's data say.
+
+    Returns:
+        Structure -> mask, (H, W) or (D, H, W).
+
+    Raises:
+        UserError: an array or a spacing that cannot be an image's.
+    """
+    settings = Settings(predictor.data, predictor.channels)
+    image, mm = image_of(array, settings), spacing_of(spacing, settings)
+    found = segment(predictor.model, image, predictor.view, predictor.device, mm)
+    shaped = found[0] if is_flat(array.shape) else found
+    return {name: np.ascontiguousarray(shaped[..., index]) for index, name in enumerate(predictor.structures)}
 
 
 def _written(predictor: Predictor, site: Site, output: Output, out: Path, overlay: bool) -> Iterator[Path]:
@@ -234,4 +261,4 @@ def _need_own_names(site: Site, sites: list[Site], masks: Path) -> None:
             )
 
 
-__all__ = ["Predictor", "evaluate", "evaluate_masks", "load_predictor", "predict"]
+__all__ = ["Predictor", "evaluate", "evaluate_masks", "load_predictor", "predict", "predict_array"]

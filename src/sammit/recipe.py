@@ -7,6 +7,7 @@ options; in `[model]`, a sub-table is an adapter's.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,39 @@ def with_settings(table: dict[str, Any], settings: list[str]) -> dict[str, Any]:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = text
-        *tables, last = _in_options(key.strip().split("."))
-        place = result
-        for name in tables:
-            place = place.setdefault(name, {})
-            if not isinstance(place, dict):
-                raise UserError(f"--set {setting}: '{name}' is a value, not a table")
-        place[last] = value
+        _put(result, key.strip(), value, f"--set {setting}")
+    return result
+
+
+def with_values(table: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with values of Python, by "TABLE.KEY"."""
+    result = _with_options(table)
+    for key, value in values.items():
+        if isinstance(value, Mapping) and "." not in key:
+            raise UserError(f"settings: '{key}' is a table; set its keys, such as 'training.rounds'")
+        _put(result, key, value, f"settings: {key}")
+    return result
+
+
+def _put(table: dict[str, Any], key: str, value: Any, where: str) -> None:
+    """Put a value at its place, "TABLE.KEY"; `where` is for the message."""
+    *tables, last = _in_options(key.split("."))
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{where}: '{name}' is a value, not a table")
+    table[last] = value
+
+
+def with_method(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """A copy of `table` with the method `name`: the options of another one are left out, the aggregator's stay."""
+    result = _with_options(table)
+    said = result.setdefault("method", {})
+    if not isinstance(said, dict):
+        return result  # what is wrong of it, `build` says
+    if said.get("name", name) != name and isinstance(said.get("options"), dict):
+        said["options"] = {key: value for key, value in said["options"].items() if key == said.get("aggregator")}
+    said["name"] = name
     return result
 
 

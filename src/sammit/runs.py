@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sammit import plugins
 from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.files import is_draft, write_atomically
@@ -46,11 +47,27 @@ class RunFolder:
         return cls(path, experiment)
 
     @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """An existing run; raises UserError where there is none."""
+    def read(cls, path: Path) -> RunFolder:
+        """An existing run, to be looked at; raises UserError where there is none."""
         if not (path / "config.toml").is_file():
             raise UserError(f"{path}: is no run folder (it has no config.toml); give the --out of a `sammit run`")
         return cls(path, experiment_from(read_toml(path / "config.toml")))
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run, to be used or gone on with.
+
+        Raises:
+            UserError: there is none, or its method is not known here.
+        """
+        folder = cls.read(path)
+        method = folder.experiment.method.name
+        if method not in plugins.names("methods"):
+            raise UserError(
+                f"{path}: its method '{method}' is no file of sammit.methods; put {method}.py there, or use the run "
+                "from Python with its class: sammit.load(RUN, method=CLASS), sammit.run(..., method=CLASS)"
+            )
+        return folder
 
     def site(self, name: str) -> Path:
         """The folder of one simulated site's own state; in a deployed run it lies at the hospital."""
@@ -60,6 +77,13 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run ended and its scores are written."""
         return (self.path / "summary.json").is_file()
+
+    def need_finished(self) -> None:
+        """Raise UserError where the run has not ended, nor is the folder that of a site which joined one."""
+        if not self.finished and not (self.path / "join.json").is_file():
+            raise UserError(
+                f"{self.path}: the run is not finished; go on with it: sammit run RECIPE --out {self.path} --resume"
+            )
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `value` to the file `name`, whole or not at all."""
@@ -75,6 +99,11 @@ class RunFolder:
     def write_lines(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write one JSON object a line."""
         write_atomically(self.path / name, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def default_folder(experiment: Experiment) -> Path:
+    """Where a run is written that is not told where."""
+    return Path("runs") / f"{experiment.name}-seed-{experiment.seed}"
 
 
 def refuse_used(path: Path) -> None:

@@ -213,3 +213,12 @@ def test_a_damaged_run(here: Path, finished: Path, mistake: Mistake, name: str) 
         assert not (here / "masks").exists()
     else:
         assert name in mistake("report", finished)
+
+
+def test_a_run_whose_method_is_no_file_here(runs: dict[str, Path], tmp_path: Path, mistake: Mistake) -> None:
+    """It was a class given from Python, which no other process knows."""
+    shutil.copytree(runs["fedavg"], tmp_path / "run")
+    config = tmp_path / "run" / "config.toml"
+    config.write_text(config.read_text().replace('name = "fedavg"', 'name = "own_decoder"'))
+    said = mistake("predict", tmp_path / "run", tmp_path, "--out", tmp_path / "masks")
+    assert said.startswith(f"{tmp_path / 'run'}: its method 'own_decoder' is no file") and "method=CLASS" in said

@@ -53,11 +53,9 @@ def phantom(
     seed: int = typer.Option(0, "--seed", help="Equal seeds give equal files."),
 ) -> None:
     """Make the demo's sites: four hospitals that differ in look, size, balance and reading."""
-    from sammit.data.phantom import DEMO, write_sites
+    from sammit.data.phantom import DEMO, write_demo_sites
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: is not empty; choose another folder")
-    write_sites(out, DEMO, seed)
+    write_demo_sites(out, seed)
     typer.echo(f"{len(DEMO)} sites in {out}")
 
 

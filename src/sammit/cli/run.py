@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,16 +66,16 @@ def run(
         raise UserError(f"{lacking}, or a run for a new site to join: --from RUN --site NEW")
     experiment = load_experiment(recipe, settings)
     if data is not None:
-        experiment = replace(experiment, data=replace(experiment.data, root=str(data)))
-    target = out or Path("runs") / f"{experiment.name}-seed-{experiment.seed}"
+        experiment = experiment.of_sites_in(data)
     if dry_run:
         _dry_run(experiment)
         return
     from sammit.federation import local
     from sammit.reporting.html import write_report
+    from sammit.runs import default_folder
 
     with progress.rounds(experiment.training.rounds) as tell:
-        folder = local.run(experiment, target, tell, resume)
+        folder = local.run(experiment, out or default_folder(experiment), tell, resume)
     tables.say_result(folder.path)
     if not no_report:
         write_report([folder.path], folder.path / "report.html")

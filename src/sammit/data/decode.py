@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sammit.config import DataConfig
 from sammit.data.intensity import to_full_range, without_copies
 from sammit.data.pixels import three_channels
 from sammit.data.readers import read_channels
@@ -75,15 +76,30 @@ def decode(case: Case, settings: Settings) -> Entry:
     pixels = [read_channels(path, config.axis, config.uneven) for path in case.image]
     low, high = min(_low(p.array) for p in pixels), max(_high(p.array) for p in pixels)
     values = _joined([to_full_range(p.array, config.window, config.intensity) for p in pixels], case)
-    image = without_copies(three_channels(_selected(values, settings.channels, case.image[0])))
-    if config.slices == "2.5d" and len(image) > 1:
-        image = with_neighbours(image, case.image[0])
+    image = shown(values, settings, case.image[0])
     like = replace(pixels[0], array=image)
     del pixels  # a long volume in floats has served
     truth = read_truth(case, like, settings)
-    spacing = like.spacing or _configured(config.spacing)
+    spacing = like.spacing or configured_spacing(config)
     facts = Facts(spacing, values.shape[-1], low, high, bool(truth.labelled.all()), present_in(truth.layers))
     return Entry(np.ascontiguousarray(image), pack([*truth.layers, truth.labelled]), facts)
+
+
+def shown(values: np.ndarray, settings: Settings, path: Path) -> np.ndarray:
+    """What a model is shown of an image over its full range.
+
+    Args:
+        values: (D, H, W, n).
+        settings: which channels are taken, and whether a slice is seen between its neighbours.
+        path: the image, for messages.
+
+    Returns:
+        (D, H, W, 3); (D, H, W, 1) for a grey image that is shown slice by slice.
+    """
+    image = without_copies(three_channels(_selected(values, settings.channels, path)))
+    if settings.config.slices == "2.5d" and len(image) > 1:
+        return with_neighbours(image, path)
+    return image
 
 
 def with_neighbours(image: np.ndarray, path: Path) -> np.ndarray:
@@ -167,5 +183,7 @@ def _high(array: np.ndarray) -> float:
     return float(np.nanmax(array)) if array.size and not np.isnan(array).all() else 0.0
 
 
-def _configured(spacing: tuple[float, ...]) -> Spacing | None:
+def configured_spacing(config: DataConfig) -> Spacing | None:
+    """The spacing of images whose format has none; None where the recipe has none either."""
+    spacing = config.spacing
     return (spacing[0], spacing[1], spacing[2]) if spacing else None

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sammit.errors import UserError
 from sammit.files import write_atomically
 from sammit.randomness import generator
 
@@ -57,6 +58,17 @@ DEMO = {
 Readers at birch draw the cup tighter and at cedar wider, and each site has few labelled patients: alone it sees too
 little, and one model cannot please all.
 """
+
+
+def write_demo_sites(out: Path, seed: int) -> None:
+    """Write the demo's sites; see `write_sites`.
+
+    Raises:
+        UserError: `out` holds something already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: is not empty; choose another folder")
+    write_sites(out, DEMO, seed)
 
 
 def write_sites(out: Path, looks: dict[str, Look], seed: int) -> None:

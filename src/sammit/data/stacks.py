@@ -24,7 +24,7 @@ def stack(path: Path, axis: str, white: int, cut: Cut | None = None) -> Pixels:
 
     array = npy(path) if suffix_of(path) == ".npy" else _tiff(path)
     array = array.astype(np.uint8) * np.uint8(white) if array.dtype == bool else array
-    if array.ndim == 2 or (array.ndim == 3 and array.shape[-1] <= 4):
+    if is_flat(array.shape):
         return Pixels(channels_last(array)[None])
     if array.ndim not in (3, 4):
         raise UserError(f"{path}: has {array.ndim} axes; save an image (2 or 3 axes) or a volume (3 or 4)")
@@ -35,8 +35,12 @@ def stack(path: Path, axis: str, white: int, cut: Cut | None = None) -> Pixels:
 def depth_of_stack(path: Path) -> int:
     """How many slices a TIFF or npy file holds, from its header."""
     shape = npy(path, "r").shape if suffix_of(path) == ".npy" else _tiff_shape(path)
-    flat = len(shape) == 2 or (len(shape) == 3 and shape[-1] <= 4)
-    return 1 if flat else shape[0]
+    return 1 if is_flat(shape) else shape[0]
+
+
+def is_flat(shape: tuple[int, ...]) -> bool:
+    """Whether an array is one picture rather than a volume: a last axis of up to four counts as channels."""
+    return len(shape) == 2 or (len(shape) == 3 and shape[-1] <= 4)
 
 
 def npy(path: Path, mmap_mode: Any = None) -> np.ndarray:

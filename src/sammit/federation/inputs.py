@@ -55,6 +55,8 @@ def _identity(prepared: Prepared) -> dict[str, Any]:
     notes = [*method.notes(), *method.aggregator.notes(), *not_asked(prepared.experiment, method)]
     if prepared.prefix:
         notes.append(prepared.prefix.note())
+    if plugins.is_lent("methods", name := prepared.experiment.method.name):
+        notes.append(f"The method {name} was a class given from Python; it is no file of Sammit.")
     return {"data": data, "base_weights": prepared.backbone.base, "notes": notes}
 
 

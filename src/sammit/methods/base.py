@@ -165,7 +165,7 @@ class Method:
     )
 
     def __init__(self, options: Any = None) -> None:
-        self.options = options or Options()
+        self.options: Any = options or Options()
         self.aggregator = Aggregator()
 
     # Before the model is built
