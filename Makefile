@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow lint format docs release-check clean
 
 demo: .venv/core
 	rm -rf demo
@@ -12,7 +12,7 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-slow: .venv/flare .venv/browser .venv-nnunet/ready
+test-slow: .venv/flare .venv/browser .venv/docs .venv-nnunet/ready
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/dev
@@ -24,6 +24,13 @@ lint: .venv/dev
 format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Needs a network and some minutes: the wheel in a clean environment, where it runs the demo.
+release-check: .venv/core
+	$(BIN)/python scripts/release_check.py
 
 clean:
 	rm -rf .venv .venv-nnunet demo runs build
@@ -43,6 +50,10 @@ clean:
 
 .venv/browser: .venv/dev
 	$(INSTALL) --editable ".[dev,browser]"
+	touch $@
+
+.venv/docs: .venv/dev
+	$(INSTALL) --editable ".[dev,docs]"
 	touch $@
 
 # nnU-Net's own environment: it brings timm and torchvision, which must never be in Sammit's.

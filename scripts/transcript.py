@@ -93,7 +93,7 @@ def written(found: list[tuple[Step, str, float]], site: str, revision: str) -> s
     parts = [HEAD.format(cores=os.cpu_count(), python=python, revision=revision, site=site)]
     for number, (step, text, seconds) in enumerate(found, 1):
         shown = f"$ {step.command}\n{text}".rstrip()
-        parts.append(f"{number}. {step.why} ({seconds:.0f} s)\n\n```console\n{shown}\n```\n")
+        parts.append(f"{number}. {step.why} ({seconds:.0f} s)\n\n```text\n{shown}\n```\n")
     return "\n".join(parts)
 
 

@@ -115,8 +115,8 @@ class ModelConfig:
 class MethodConfig:
     """`[method]`: the method and its own options (each method's `Options` says which)."""
 
-    name: str = "fedavg"
-    options: dict[str, Any] = field(default_factory=dict)
+    name: str = "fedavg"  # one of `sammit list methods`
+    options: dict[str, Any] = field(default_factory=dict)  # in a recipe: every other key of [method]
     aggregator: str = "naive"  # how updates are merged; its options are in [method.AGGREGATOR]
 
 
@@ -124,25 +124,25 @@ class MethodConfig:
 class TrainingConfig:
     """`[training]`: the same at every site."""
 
-    rounds: int = 10
+    rounds: int = 10  # of orders to the sites and one mean of their answers
     local_steps: int = 0  # optimiser steps a site takes in a round; 0: local_epochs passes over its data
-    local_epochs: float = 1.0
-    batch_size: int = 8
-    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"
+    local_epochs: float = 1.0  # passes over a site's training data in a round; a part of one is fine
+    batch_size: int = 8  # tiles or images of an optimiser step
+    optimiser: Literal["adamw", "adam", "sgd"] = "adamw"  # at the sites
     momentum: float = 0.9  # of sgd; 0: plain steps
     lr: float = 1e-3  # peak rate of decoder and encoder
     adapter_lr: float = 0.0  # peak rate of adapters; 0: lr
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # apart from the gradient in adamw, added to it in the others
     schedule: Literal["cosine", "poly", "constant"] = "cosine"  # over all rounds' steps
     warmup: float = 0.05  # share of all steps with a linearly rising rate
     clip: float = 1.0  # largest norm of a step's gradient; 0: none
     optimiser_state: Literal["reset", "keep"] = "reset"  # a site's moments of the shared part, from round to round
-    dice_weight: float = 0.8
-    bce_weight: float = 0.2
+    dice_weight: float = 0.8  # of the soft Dice in the loss
+    bce_weight: float = 0.2  # of the cross-entropy, pixel by pixel
     pos_weight: float = 1.0  # weight of foreground pixels in the cross-entropy
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: of products and frozen weights; what trains and the loss: fp32
     checkpointing: bool = False  # the encoder's blocks are computed again in the backward pass: less memory, more time
-    device: str = "cpu"
+    device: str = "cpu"  # or "cuda", "cuda:1"
     threads: int = 0  # 0: this machine's cores; the number is written to the run and kept on resume
     min_sites: int = 1  # a round with fewer answers stops the run
     prefix_cache: int | str = 0  # most that kept activations of frozen blocks may take, as "2GB"; 0: none are kept
@@ -202,8 +202,8 @@ class EvaluationConfig:
 class Experiment:
     """Everything that decides a result, the same for all sites."""
 
-    name: str = "experiment"
-    seed: int = 0
+    name: str = "experiment"  # of the default run folder, runs/NAME-seed-N
+    seed: int = 0  # keys every random draw
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sammit.config import Experiment
 from sammit.errors import UserError
+from sammit.shipped import shipped
 from sammit.toml import build, read_toml
 
 
@@ -107,4 +108,6 @@ def _is_option(table: str, key: str, is_table: bool) -> bool:
 
 def load_experiment(path: Path, settings: list[str] | None = None) -> Experiment:
     """The experiment that a recipe and `--set` overrides describe; raises UserError with the mend."""
+    if not path.exists() and path.as_posix() in shipped():
+        raise UserError(f"{path}: there is no such file here; `sammit recipes .` writes those that come with Sammit")
     return experiment_from(with_settings(read_toml(path), settings or []))

@@ -29,8 +29,12 @@ def need_engine() -> None:
 def init(
     out: Path = typer.Argument(..., help="Folder of the federation; made if missing."),
     name: str = typer.Option("federation", "--name", help="The federation's name."),
-    server: str = typer.Option(..., "--server", prompt="host name of the server, as sites reach it"),
-    sites: str = typer.Option(..., "--sites", prompt="names of the hospitals, with commas"),
+    server: str = typer.Option(
+        ..., "--server", prompt="host name of the server, as sites reach it", help="Host name, as sites reach it."
+    ),
+    sites: str = typer.Option(
+        ..., "--sites", prompt="names of the hospitals, with commas", help="Names of the hospitals, with commas."
+    ),
     port: int = typer.Option(8002, "--port", help="The one port that the server listens on."),
     lead: str = typer.Option("lead@coordination.org", "--lead", help="E-mail address of the one who submits."),
     days: int = typer.Option(1800, "--days", help="How long the root certificate is valid; the parties' are for 360."),

@@ -1,8 +1,9 @@
-"""`sammit list`."""
+"""`sammit list` and `sammit recipes`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 import typer
@@ -34,3 +35,11 @@ def _rows(kind: str) -> list[dict[str, Any]]:
     from sammit.plugins import describe
 
     return describe(kind)
+
+
+def recipes(out: Path = typer.Argument(..., help="Folder for recipes/ and studies/, such as `.`.")) -> None:
+    """Write the recipes and studies that come with Sammit into a folder, to run and to change."""
+    from sammit.shipped import write_shipped
+
+    for path in write_shipped(out):
+        typer.echo(str(path))

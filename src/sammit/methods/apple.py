@@ -42,7 +42,7 @@ class Options(base.Options):
     """`[method]` of apple."""
 
     p_lr: float = 1e-3  # rate of p
-    p_momentum: float = 0.9
+    p_momentum: float = 0.9  # of p's SGD
     mu: float = 0.1  # of the pull of p to n_j / n
     pull_rounds: float = 0.1  # L, as a share of all rounds
     pull_schedule: Literal["exponential", "cosine"] = "exponential"  # how the pull fades over L

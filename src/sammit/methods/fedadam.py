@@ -33,8 +33,8 @@ class Options(base.Options):
     """`[method]` of fedadam."""
 
     lr: float = 0.01  # eta, the server's own; training.lr is the sites'
-    beta1: float = 0.9
-    beta2: float = 0.99
+    beta1: float = 0.9  # of m
+    beta2: float = 0.99  # of v
     tau: float = 1e-3  # how far a step may adapt: small is more
 
     def check(self) -> None:

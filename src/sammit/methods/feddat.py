@@ -43,7 +43,7 @@ class Options(base.Options):
     """`[method]` of feddat."""
 
     own_weight: float = 0.5  # of the private adapter in the combined model; the rest is the shared one's
-    kd_temperature: float = 3.0
+    kd_temperature: float = 3.0  # of the distillation between the two
     decoder: Literal["full", "frozen", "local"] = "full"  # trained and sent, kept as it is, or trained and kept
 
     def check(self) -> None:

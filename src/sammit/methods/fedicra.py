@@ -59,11 +59,11 @@ class Options(adaptive.Options):
     """`[method]` of fedicra."""
 
     supervision: Literal["cross_entropy", "recipe"] = "cross_entropy"  # of labelled pixels; recipe: [training]'s loss
-    crf_weight: float = 0.1
+    crf_weight: float = 0.1  # of the gated CRF in the loss
     crf_radius: int = 5  # pixels of a grid of at most 64 x 64
     crf_xy: float = 6.0  # likewise
     crf_rgb: float = 0.1  # intensities
-    tree_weight: float = 0.1
+    tree_weight: float = 0.1  # of the tree energy in the loss
     tree_sigma: float = 0.02  # squared difference of colours
     contrast_weight: float = 0.5  # alpha
     head_share: float = 0.5  # of a round's steps; both parts get one where there are two

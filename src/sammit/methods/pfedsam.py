@@ -50,7 +50,7 @@ class Options(Terms):
     shared: Literal["lora", "full"] = "lora"  # full: the encoder is trained and travels too
     decoder: Literal["full", "lora", "frozen", "local"] = "full"  # trained and sent, whole or low-rank; or kept
     global_share: float = 0.5  # share of a round's steps in the global stage; both get one where there are two
-    stage_order: Literal["global_local", "local_global", "interleaved"] = "global_local"
+    stage_order: Literal["global_local", "local_global", "interleaved"] = "global_local"  # interleaved: batch by batch
     kd_teacher: Literal["received", "trained", "ema"] = "received"  # phi^t, phi_k after its stage, or its average
     ema_decay: float = 0.9  # of the "ema" teacher, a round
     final_local_epochs: float = 1.0  # local stage after the last aggregation, in rounds' worth of local steps; 0: none

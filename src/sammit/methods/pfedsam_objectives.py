@@ -38,7 +38,7 @@ class Terms:
     """The options of the terms, part of `[method]` of pfedsam."""
 
     global_stage_moe: Literal["bypass", "frozen_in_path"] = "bypass"  # the experts, while the shared part is trained
-    kd_direction: Literal["global_to_local", "local_to_global", "mutual", "none"] = "global_to_local"
+    kd_direction: Literal["global_to_local", "local_to_global", "mutual", "none"] = "global_to_local"  # who teaches
     kd_weight: float = 0.5  # lambda at its highest
     kd_schedule: Literal["warm_cosine", "constant"] = "warm_cosine"  # of lambda over the rounds
     kd_temperature: float = 2.0  # T

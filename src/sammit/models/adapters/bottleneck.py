@@ -25,7 +25,7 @@ class Options(BlockOptions):
     ratio: float = 0.25  # hidden width over the block's width
     scale: float = 0.5  # s of the adapter beside the MLP
     activation: Literal["gelu", "relu"] = "gelu"  # FedFMS's code has GELU, its paper ReLU
-    init: Literal["zero", "fedfms"] = "zero"
+    init: Literal["zero", "fedfms"] = "zero"  # the second layer: zero, or random as in FedFMS's code
 
 
 class Adapter(BlockAdapter):

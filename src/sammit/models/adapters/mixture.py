@@ -32,7 +32,7 @@ class Options(BlockOptions):
     experts: int = 4  # E
     width: int = 8  # hidden width of an expert, the rank of a low-rank one
     expert: Literal["bottleneck", "low_rank"] = "bottleneck"  # with GELU between its two matrices, or their product
-    beside: Literal["mlp", "attention"] = "mlp"
+    beside: Literal["mlp", "attention"] = "mlp"  # which of a block's two parts the experts stand beside
     scale: float = 1.0  # s
     temperature: float = 1.0  # tau
     top_k: int = 0  # 0: dense
