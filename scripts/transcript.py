@@ -42,7 +42,7 @@ def steps(site: str) -> list[Step]:
     """What a newcomer types."""
     sammit = ".venv/bin/sammit"
     recipe = "recipes/pfedsam-nuclei.toml"
-    shorter = "--set training.rounds=6 --set method.final_local_epochs=15"
+    shorter = "--set training.rounds=6 --set method.final_local_epochs=5"
     return [
         Step("Fetch the program; ADDRESS is where you found it.", "git clone ADDRESS sammit", ""),
         Step("Install it, with what it needs, in a folder of its own.", "cd sammit && make .venv/core", ""),
