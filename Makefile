@@ -45,7 +45,7 @@ clean:
 	touch $@
 
 .venv/flare: .venv/dev
-	$(INSTALL) --editable ".[dev,flare,notebooks]"
+	$(INSTALL) --editable ".[dev,flare,notebooks,track]"
 	touch $@
 
 .venv/browser: .venv/dev

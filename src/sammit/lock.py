@@ -10,6 +10,9 @@ from time import monotonic, sleep
 
 from sammit.errors import UserError
 
+LOCK = ".lock"
+"""The file that is locked; it stays, empty, when nobody holds it any more."""
+
 
 @contextmanager
 def locked(out: Path, what: str = "study", patience: float = 3.0) -> Iterator[int]:
@@ -31,7 +34,7 @@ def locked(out: Path, what: str = "study", patience: float = 3.0) -> Iterator[in
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = (out / ".lock").open("w")
+        file = (out / LOCK).open("w")
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise UserError(f"{out}: cannot be a {what}'s folder ({error.strerror}); choose another --out") from None
     with file:
@@ -41,6 +44,18 @@ def locked(out: Path, what: str = "study", patience: float = 3.0) -> Iterator[in
                 raise UserError(f"{out}: another {what} is running there; wait for it, or choose another --out")
             sleep(0.05)
         yield file.fileno()
+
+
+def held(out: Path) -> bool:
+    """Whether a process writes in the folder now; asked without writing, and too briefly to keep another one out."""
+    try:
+        with (out / LOCK).open() as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _taken(descriptor: int) -> bool:

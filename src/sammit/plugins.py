@@ -32,6 +32,7 @@ KINDS = {
     "datasets": ("sammit.data", "cases_of"),
     "preparations": ("sammit.data.prepare", "survey"),
     "exports": ("sammit.exporting", "export"),
+    "trackers": ("sammit.tracking", "Tracker"),
 }
 
 _LENT: ContextVar[Mapping[tuple[str, str], ModuleType]] = ContextVar("lent", default=MappingProxyType({}))

@@ -17,6 +17,7 @@ from sammit import plugins
 from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.files import is_draft, write_atomically
+from sammit.lock import LOCK
 from sammit.recipe import experiment_from
 from sammit.toml import read_toml, to_toml
 from sammit.vocabulary import AnyState, State
@@ -111,13 +112,18 @@ def refuse_used(path: Path) -> None:
     over = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
     if not over.is_dir():
         raise UserError(f"{over}: is a file; choose another --out")
-    if path.exists() and not all(is_draft(file) for file in path.iterdir()):
+    if path.exists() and not _nothing_whole(path):
         raise UserError(f"{path}: is not empty; choose another --out, or add --resume to go on with the run in it")
 
 
 def died_at_first_write(path: Path) -> bool:
     """Whether a run was started in `path` and killed before it had written anything whole."""
-    return path.is_dir() and any(path.iterdir()) and all(is_draft(file) for file in path.iterdir())
+    return path.is_dir() and any(path.iterdir()) and _nothing_whole(path)
+
+
+def _nothing_whole(path: Path) -> bool:
+    """Whether a folder has nothing but drafts and the lock of whoever writes there, or once did."""
+    return all(file.name == LOCK or is_draft(file) for file in path.iterdir())
 
 
 def run_name(text: str) -> str:
@@ -170,13 +176,13 @@ def read_state(path: Path) -> tuple[State, dict[str, Any]]:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The facts of what `write_state` wrote, without its tensors; empty where there is no such file."""
+    """The facts of what `write_state` wrote, without its tensors (and without torch); empty where there is no file."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return {}
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {}).get("facts", "{}"))
             return facts
     except (SafetensorError, OSError, ValueError) as error:

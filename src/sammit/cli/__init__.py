@@ -10,7 +10,7 @@ import click
 import typer
 
 from sammit import heap
-from sammit.cli import data, deploy, export, inspect, run, site, study, use, weights
+from sammit.cli import data, deploy, export, figures, inspect, run, site, study, use, watch, weights
 from sammit.errors import UserError
 
 STOPPED = 130  # what typer makes of Ctrl-C
@@ -25,9 +25,11 @@ app = typer.Typer(
 app.command("demo")(run.demo)
 app.command("run")(run.run)
 app.command("study")(study.study)
+app.command("watch")(watch.watch)
 app.command("predict")(use.predict)
 app.command("evaluate")(use.evaluate)
 app.command("report")(use.report)
+app.command("figures")(figures.figures)
 app.command("export")(export.export)
 app.command("list")(inspect.list_plugins)
 app.command("recipes")(inspect.recipes)

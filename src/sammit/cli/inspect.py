@@ -11,11 +11,11 @@ import typer
 
 def list_plugins(
     kind: Literal[
-        "methods", "aggregators", "models", "datasets", "preparations", "adapters", "exports"
+        "methods", "aggregators", "models", "datasets", "preparations", "adapters", "exports", "trackers"
     ] = typer.Argument(..., help="What to list."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Methods, rules for low-rank factors, models, data layouts, published datasets, adapters or exports, by name."""
+    """Methods, rules for low-rank factors, models, data layouts, datasets, adapters, exports or trackers, by name."""
     rows = _rows(kind)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))

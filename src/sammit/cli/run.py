@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -48,13 +48,18 @@ def run(
     site: str = typer.Option("", "--site", help="With --from: the new site, which took no part in the run."),
     cases: str | None = typer.Option(None, "--cases", metavar="1,5,all", help="With --from: labelled cases to try."),
     start: str = typer.Option("untrained", "--start", help="With --from: or mean, of the source sites' own parts."),
+    track: str = typer.Option("", "--track", help="Also tell mlflow or tensorboard of the run; see docs/watching.md."),
+    track_to: str = typer.Option("", "--track-to", help="Where: MLflow's address, or TensorBoard's folder."),
+    track_pictures: bool = typer.Option(
+        False, "--track-pictures", help="Images of patients too: the report's cases with the masks drawn in."
+    ),
 ) -> None:
     """Train a recipe across the sites of a folder, score it, write a run folder with a report.
 
     With --from RUN --site NEW a new site joins a finished run: its own part is trained, the shared part stays.
     """
     if joins is not None:
-        _check_joining(recipe, site, resume or dry_run or no_report)
+        _check_joining(recipe, site, resume or dry_run or no_report or bool(track))
         join(joins, site, data, out, settings, cases, start)
         return
     if recipe is None or site or cases is not None:
@@ -70,12 +75,24 @@ def run(
     if dry_run:
         _dry_run(experiment)
         return
+    if not track and (track_to or track_pictures):
+        raise UserError("--track-to, --track-pictures: say with --track who is to be told, mlflow or tensorboard")
     from sammit.federation import local
     from sammit.reporting.html import write_report
     from sammit.runs import default_folder
+    from sammit.tracking.follow import followed
 
-    with progress.rounds(experiment.training.rounds) as tell:
-        folder = local.run(experiment, out or default_folder(experiment), tell, resume)
+    target = out or default_folder(experiment)
+    with (
+        followed(track, track_to, target, track_pictures) as follow,
+        progress.rounds(experiment.training.rounds) as tell,
+    ):
+
+        def told(row: dict[str, Any]) -> None:
+            tell(row)
+            follow(row)
+
+        folder = local.run(experiment, target, told, resume)
     tables.say_result(folder.path)
     if not no_report:
         write_report([folder.path], folder.path / "report.html")
@@ -91,7 +108,7 @@ def _check_joining(recipe: Path | None, site: str, other: bool) -> None:
     if not site:
         raise UserError("--from: needs --site NEW, a site that took no part in the run")
     if other:
-        raise UserError("--from: a join has no --resume, --dry-run or --no-report; leave them out")
+        raise UserError("--from: a join has no --resume, --dry-run, --no-report or --track; leave them out")
 
 
 def _dry_run(experiment: Experiment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ def study(
     search: bool = typer.Option(False, "--search", help="Choose settings on validation patients; see [search]."),
     jobs: int = typer.Option(0, "--jobs", min=0, help="Cells at once; 0: as many as cores and memory allow."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say which cells there are and which are done; start none."),
+    track: str = typer.Option("", "--track", help="Also tell mlflow or tensorboard of each run; docs/watching.md."),
+    track_to: str = typer.Option("", "--track-to", help="Where: MLflow's address, or TensorBoard's folder."),
 ) -> None:
     """Run methods x unseen sites x seeds, each cell an ordinary run, and write tables; again: go on."""
     from sammit.study.file import choose, read_study
@@ -49,6 +52,8 @@ def study(
         return
     from sammit.study.run import run_study
 
+    if track:
+        plan = _tracked(plan, track, track_to)
     with watching(len(plan.todo)) as watch:
         failures = run_study(plan, jobs, watch)
     _say_tables(plan)
@@ -56,6 +61,18 @@ def study(
         typer.echo(f"failed: {name}: {reason}", err=True)
     if failures:
         raise typer.Exit(FAILED)
+
+
+def _tracked(plan: Plan, name: str, address: str) -> Plan:
+    """The plan with each run told of; what cannot work is said before any cell starts."""
+    from sammit import plugins
+    from sammit.study.work import tracked
+
+    if plan.study.kind == "costs":
+        raise UserError("--track: a study of costs trains nothing; leave it out")
+    plugins.load("trackers", name).Tracker(address)
+    to = ["--track-to", address] if address else []
+    return replace(plan, work=tracked(plan.work, ["--track", name, *to]))
 
 
 def _say_tables(plan: Plan) -> None:

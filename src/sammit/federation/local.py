@@ -24,6 +24,7 @@ from sammit.federation.rounds import Progress, Rounds
 from sammit.federation.worker import Worker
 from sammit.files import clear_drafts
 from sammit.learning.loop import steps_in_round
+from sammit.lock import locked
 from sammit.runs import RunFolder
 
 Tell = Callable[[dict[str, Any]], None]
@@ -47,23 +48,25 @@ def run(experiment: Experiment, out: Path, tell: Tell, resume: bool = False) -> 
         folder = RunFolder.open(out)
         if folder.finished:
             return folder
-        clear_drafts(out)
-        prepared = prepare(going_on(folder.experiment, experiment, out))
-        check_inputs(folder, prepared)
-    else:
-        runs.refuse_used(out)
-        prepared = prepare(experiment)
-        runs.need_space(out, space_needed(prepared))
+        with locked(out, "run"):
+            clear_drafts(out)
+            prepared = prepare(going_on(folder.experiment, experiment, out))
+            check_inputs(folder, prepared)
+            return _carry_out(folder, prepared, tell)
+    runs.refuse_used(out)
+    prepared = prepare(experiment)
+    runs.need_space(out, space_needed(prepared))
+    with locked(out, "run"):
         folder = RunFolder.create(out, prepared.experiment)
         clear_drafts(out)
-    write_inputs(folder, prepared)
-    if prepared.prefix:
-        log.info("prefix cache: %s", prepared.prefix.announcement())
-    return _carry_out(folder, prepared, tell)
+        return _carry_out(folder, prepared, tell)
 
 
 def _carry_out(folder: RunFolder, prepared: Prepared, tell: Tell) -> RunFolder:
     """All rounds that are left, the last local stage, the scores."""
+    write_inputs(folder, prepared)
+    if prepared.prefix:
+        log.info("prefix cache: %s", prepared.prefix.announcement())
     started = perf_counter()
     checkpoint = folder.path / "checkpoint"
     workers = make_workers(folder, prepared)

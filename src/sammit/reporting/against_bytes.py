@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sammit.reporting import wording
 from sammit.reporting.byte_axis import ByteAxis
 from sammit.reporting.label_places import Box, place_labels
-from sammit.reporting.svg import COLOURS, MARKERS, Picture, add_legend, ink, new_figure, plain, to_picture
+from sammit.reporting.svg import COLOURS, MARKERS, PAGE, Picture, Sheet, add_legend, ink, new_figure, plain, to_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SIZE = 8.0  # of a label's letters, points of print
+SIZE = -2.0  # of a label's letters beside the sheet's largest, points of print
+LEAST = 7.0  # points that can be read
 WIDE = 0.63  # of a letter, in its size: a generous mean
 FAR = 10.0  # a label further than this from its point has a line to it
 
@@ -49,13 +50,16 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def dice_against_bytes(
-    methods: Sequence[tuple[str, float | None, float | None]], title: str = "Mean Dice against bytes"
+    methods: Sequence[tuple[str, float | None, float | None]],
+    title: str = "Mean Dice against bytes",
+    sheet: Sheet = PAGE,
 ) -> Picture | None:
     """Mean Dice against bytes up and down for a site and a round, on a logarithmic axis.
 
     Args:
         methods: (label, bytes, mean Dice) of each; those without a number are left out.
         title: of the picture.
+        sheet: what it is drawn on.
 
     Returns:
         None with fewer than two points.
@@ -64,7 +68,7 @@ def dice_against_bytes(
     if len(points) < 2:
         return None
     best, scale = frontier(points), ByteAxis.of([one.sent for one in points])
-    figure, (axes,) = new_figure(3.2 + 0.1 * len(points))
+    figure, (axes,) = new_figure(3.2 + 0.1 * len(points), sheet=sheet)
     _axes(axes, scale, [one.dice for one in points])
     stairs = _stairs([(scale.place(one.sent), one.dice) for one in best], scale.ends[1])
     axes.plot(*zip(*stairs, strict=True), color=ink(), linewidth=1, linestyle=(0, (4, 2)), zorder=1,
@@ -73,9 +77,14 @@ def dice_against_bytes(
         axes.plot([scale.place(point.sent)], [point.dice], marker=MARKERS[place % len(MARKERS)], linestyle="none",
                   markersize=7, color=COLOURS[place % len(COLOURS)], markeredgecolor=ink(),
                   markeredgewidth=0.5)  # fmt: skip
-    add_legend(figure, axes)
+    add_legend(figure, axes, sheet)
     figure.draw_without_rendering()  # the layout, from which distances on paper follow
-    _label(axes, [(point.label, (scale.place(point.sent), point.dice)) for point in points], stairs)
+    _label(
+        axes,
+        [(point.label, (scale.place(point.sent), point.dice)) for point in points],
+        stairs,
+        max(LEAST, sheet.letters + SIZE),
+    )
     said = wording.listed([f"{one.label} {one.dice:.3f} at {wording.size(one.sent)}" for one in points])
     alt = f"Mean Dice and bytes: {said}. Beaten by none on both: {wording.listed([one.label for one in best])}."
     return to_picture(figure, title, alt)
@@ -103,8 +112,8 @@ def _axes(axes: Axes, scale: ByteAxis, dice: Sequence[float]) -> None:
     axes.set_ylabel("mean Dice")
 
 
-def _label(axes: Axes, named: Sequence[tuple[str, Place]], stairs: Sequence[Place]) -> None:
-    """Each point's name beside it, with a thin line where it had to move away."""
+def _label(axes: Axes, named: Sequence[tuple[str, Place]], stairs: Sequence[Place], letters: float) -> None:
+    """Each point's name beside it in letters of a size, with a thin line where it had to move away."""
     figure: Any = axes.get_figure()
     scale = 72 / figure.dpi
 
@@ -115,7 +124,7 @@ def _label(axes: Axes, named: Sequence[tuple[str, Place]], stairs: Sequence[Plac
     inside = axes.get_window_extent()
     frame = Box(inside.x0 * scale, inside.y0 * scale, inside.width * scale, inside.height * scale)
     points = [on_paper(place) for _, place in named]
-    sizes = [(WIDE * SIZE * len(label), 1.2 * SIZE) for label, _ in named]
+    sizes = [(WIDE * letters * len(label), 1.2 * letters) for label, _ in named]
     corners = [on_paper(corner) for corner in stairs]
     lines = [Box.around(*ends) for ends in pairwise(corners)]
     boxes = place_labels(points, sizes, frame, lines)
@@ -124,4 +133,4 @@ def _label(axes: Axes, named: Sequence[tuple[str, Place]], stairs: Sequence[Plac
         away = max(abs(middle[0]) - box.width / 2, abs(middle[1]) - box.height / 2)
         line = {"arrowstyle": "-", "color": ink(), "alpha": 0.5, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(plain(label), place, middle, textcoords="offset points", ha="center", va="center",
-                      fontsize=SIZE, color=ink(), arrowprops=line if away > FAR else None)  # fmt: skip
+                      fontsize=letters, color=ink(), arrowprops=line if away > FAR else None)  # fmt: skip

@@ -12,7 +12,9 @@ from sammit.reporting import wording
 from sammit.reporting.folder import Round
 from sammit.reporting.svg import (
     COLOURS,
+    PAGE,
     Picture,
+    Sheet,
     add_legend,
     ink,
     new_figure,
@@ -22,25 +24,26 @@ from sammit.reporting.svg import (
 )
 
 
-def loss_curves(rounds: Sequence[Round], selected: int | None, name: str) -> Picture | None:
+def loss_curves(rounds: Sequence[Round], selected: int | None, name: str, sheet: Sheet = PAGE) -> Picture | None:
     """Training loss by site and round.
 
     Args:
         rounds: of one run.
         selected: the round whose models were tested, marked by a line.
         name: of the run; keeps titles, and so ids, apart on a page.
+        sheet: what it is drawn on.
     """
     sites = list(dict.fromkeys(site for record in rounds for site in record.loss))
     if not sites:
         return None
-    figure, (axes,) = new_figure(3.2)
+    figure, (axes,) = new_figure(3.2, sheet=sheet)
     for place, site in enumerate(sites):
         points = [(r.number, r.loss.get(site)) for r in rounds]
         axes.plot([x for x, _ in points], [float("nan") if y is None else y for _, y in points],
                   label=plain(site), markevery=_every(rounds), **series_style(place))  # fmt: skip
     axes.set_ylabel("training loss")
     _rounds_axis(axes, rounds, selected)
-    add_legend(figure, axes)
+    add_legend(figure, axes, sheet)
     last = wording.listed([f"{site} {_last(rounds, site):.3g}" for site in sites])
     return to_picture(figure, f"Training loss, {name}", f"Training loss by round for each site; last values: {last}.")
 
@@ -63,12 +66,12 @@ def _rounds_axis(axes: Any, rounds: Sequence[Round], selected: int | None) -> No
         axes.axvline(selected, color=ink(), linewidth=1.2, linestyle=(0, (2, 2)), label="selected round")
 
 
-def validation_curves(rounds: Sequence[Round], selected: int | None, name: str) -> Picture | None:
+def validation_curves(rounds: Sequence[Round], selected: int | None, name: str, sheet: Sheet = PAGE) -> Picture | None:
     """Validation Dice by site and round; personal models filled and solid, global ones open and dashed."""
     scored = [record for record in rounds if any(record.validation.values())]
     if not scored:
         return None
-    figure, (axes,) = new_figure(3.6)
+    figure, (axes,) = new_figure(3.6, sheet=sheet)
     sites = list(dict.fromkeys(s for record in scored for model in record.validation.values() for s in model))
     both = any(record.validation["personal"] for record in scored) and any(r.validation["global"] for r in scored)
     for place, site in enumerate(sites):
@@ -80,7 +83,7 @@ def validation_curves(rounds: Sequence[Round], selected: int | None, name: str) 
                 axes.plot(*zip(*points, strict=True), label=label, markevery=_every(scored), **style)
     axes.set_ylabel("validation Dice")
     _rounds_axis(axes, scored, selected)
-    add_legend(figure, axes)
+    add_legend(figure, axes, sheet)
     alt = "Validation Dice by round for each site" + (", global and personal models." if both else ".")
     return to_picture(figure, f"Validation Dice, {name}", alt)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class Round:
         up, down: bytes by site.
         failed: reason by site.
         server: numbers about the aggregation, as the method and the aggregator name them.
+        seconds: that orders, training and aggregation took; None where that was not written.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Round:
     down: Mapping[str, float]
     failed: Mapping[str, str]
     server: Mapping[str, float] = field(default_factory=dict)
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,27 @@ def _read_rounds(path: Path) -> list[Round]:
         if not line.strip():
             continue
         try:
-            rounds.append(_round(json.loads(line)))
+            rounds.append(round_of(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{path}, line {number}: no record of a round; mend or remove the line") from None
     return sorted(rounds, key=lambda record: record.number)
 
 
-def _round(line: Mapping[str, Any]) -> Round:
+def rounds_so_far(path: Path) -> list[Round]:
+    """The rounds in a `rounds.jsonl` that may still be on its way here: lines cut short and a missing file are none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            found.append(round_of(json.loads(line)))
+    return sorted(found, key=lambda record: record.number)
+
+
+def round_of(line: Mapping[str, Any]) -> Round:
+    """A line of the log; raises ValueError, KeyError, TypeError or AttributeError where it is none."""
     validation = line.get("validation") or {}
     return Round(
         number=int(line["round"]),
@@ -120,6 +137,7 @@ def _round(line: Mapping[str, Any]) -> Round:
         down=_numbers(line.get("down_bytes")),
         failed={site: str(reason) for site, reason in (line.get("failed") or {}).items()},
         server=_numbers(line.get("server")),
+        seconds=line.get("seconds"),
     )
 
 

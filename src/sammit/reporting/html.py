@@ -75,7 +75,11 @@ def write_report(runs: list[Path], out: Path, labels: Sequence[str] = ()) -> Non
     """
     if not runs:
         raise UserError("no runs to report: name at least one run folder")
-    folders = [read_run(path) for path in runs]
+    write_atomically(out, report_page([read_run(path) for path in runs], labels))
+
+
+def report_page(folders: Sequence[RunFolder], labels: Sequence[str] = ()) -> str:
+    """The report of run folders that were read, as HTML; `write_report` says the rest."""
     labels = labels or run_labels(folders)
     most = MOST // len(folders)
     sections = [_section(run, label, place, most) for place, (run, label) in enumerate(_titled(folders, labels))]
@@ -85,7 +89,7 @@ def write_report(runs: list[Path], out: Path, labels: Sequence[str] = ()) -> Non
         page = render("template.html", sections=detailed, several=several, sentences=sentences)
         if len(page.encode()) <= LARGEST:
             break
-    write_atomically(out, page)
+    return page
 
 
 def run_labels(runs: Sequence[RunFolder]) -> list[str]:

@@ -17,7 +17,7 @@ from sammit.reporting.study_cells import StudyCell, read_cells
 from sammit.reporting.study_csv import against_csv, differences_csv, methods_csv, scores_csv
 from sammit.reporting.study_figures import against_bytes
 from sammit.reporting.study_html import study_page
-from sammit.reporting.study_paper import NO_PAPER, read_paper
+from sammit.reporting.study_paper import NO_PAPER, Paper, read_paper
 from sammit.reporting.study_results import Result, make_result
 from sammit.reporting.study_scores import make_blocks
 from sammit.reporting.study_text import latex, markdown
@@ -67,13 +67,8 @@ def write_study(
         UserError: cells that cannot share a report, a run folder or a paper's table that cannot be read, a margin, a
             pair or a reference that cannot be right. Nothing is written then.
     """
-    check_margin(margin)
-    check_pairs(pairs, [cell.method for cell in cells])
-    check_reference(reference, [cell.method for cell in cells])
-    printed = read_paper(paper) if paper else NO_PAPER
-    finished = read_cells(cells)
-    results = [make_result(block, pairs, margin, printed, reference) for block in make_blocks(cells, finished)]
-    there = {one.cell for one in finished}
+    results = study_results(cells, margin, pairs, read_paper(paper) if paper else NO_PAPER, reference)
+    there = {one.cell for result in results for one in result.block.finished}
     missing = tuple(cell for cell in cells if cell not in there)
     pictures = [against_bytes(result) for result in results]
     pages = {
@@ -85,6 +80,17 @@ def write_study(
     for name, text in texts.items():
         write_atomically(out / name, text)
     return Written(tuple(out / name for name in texts), missing)
+
+
+def study_results(
+    cells: Sequence[StudyCell], margin: float, pairs: Sequence[tuple[str, str]], paper: Paper, reference: str
+) -> list[Result]:
+    """All numbers of a study, block by block; the arguments and the mistakes are those of `write_study`."""
+    check_margin(margin)
+    check_pairs(pairs, [cell.method for cell in cells])
+    check_reference(reference, [cell.method for cell in cells])
+    blocks = make_blocks(cells, read_cells(cells))
+    return [make_result(block, pairs, margin, paper, reference) for block in blocks]
 
 
 def _tables(results: Sequence[Result], reference: str) -> dict[str, str]:

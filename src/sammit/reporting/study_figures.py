@@ -12,10 +12,10 @@ from sammit.reporting.against_bytes import dice_against_bytes
 from sammit.reporting.statistics import Difference
 from sammit.reporting.study_costs import costs_of
 from sammit.reporting.study_results import MEAN, Result
-from sammit.reporting.svg import COLOURS, MARKERS, Picture, add_legend, ink, new_figure, plain, to_picture
+from sammit.reporting.svg import COLOURS, MARKERS, PAGE, Picture, Sheet, add_legend, ink, new_figure, plain, to_picture
 
 
-def dice_by_site(result: Result) -> Picture | None:
+def dice_by_site(result: Result, sheet: Sheet = PAGE) -> Picture | None:
     """Each method's Dice at each site and over all, with its interval; a missing one has no mark."""
     lines = [
         line for line in result.lines if any(result.headline(line, site).mean is not None for site in result.places)
@@ -24,7 +24,7 @@ def dice_by_site(result: Result) -> Picture | None:
         return None
     places = [MEAN, *result.block.sites]
     step = len(lines) + 1.6
-    figure, (axes,) = new_figure(1.0 + 0.155 * step * len(places) * 0.82 + 0.22 * (1 + len(lines) // 2))
+    figure, (axes,) = new_figure(1.0 + 0.155 * step * len(places) * 0.82 + 0.22 * (1 + len(lines) // 2), sheet=sheet)
     for row, line in enumerate(lines):
         heights = [place * step + row for place in range(len(places))]
         known = [(height, result.headline(line, place)) for height, place in zip(heights, places, strict=True)]
@@ -44,25 +44,25 @@ def dice_by_site(result: Result) -> Picture | None:
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=ink(), alpha=0.15, linewidth=0.6)
     axes.set_xlabel("Dice with its 95 % interval")
-    add_legend(figure, axes)
+    add_legend(figure, axes, sheet)
     means = wording.listed([f"{line.label} {wording.score(result.headline(line).mean)}" for line in lines])
     alt = f"Dice of {len(lines)} methods at {result.sites_in_words}. Means over sites: {means}."
     return to_picture(figure, f"Dice by method and site, {result.block.title}", alt)
 
 
-def against_bytes(result: Result) -> Picture | None:
+def against_bytes(result: Result, sheet: Sheet = PAGE) -> Picture | None:
     """Mean Dice over sites of each method against the bytes that it moves."""
     summaries = result.block.summaries
     points = [(line.label, costs_of(summaries(line.method)).moved, result.headline(line).mean) for line in result.lines]
-    return dice_against_bytes(points, f"Mean Dice against bytes, {result.block.title}")
+    return dice_against_bytes(points, f"Mean Dice against bytes, {result.block.title}", sheet)
 
 
-def differences(result: Result) -> Picture | None:
+def differences(result: Result, sheet: Sheet = PAGE) -> Picture | None:
     """A forest of federated minus centralised: each site thin, all sites together thick, the margin dashed."""
     rows = list(_forest(result))
     if not rows:
         return None
-    figure, (axes,) = new_figure(1.1 + 0.2 * len(rows) + 0.22)
+    figure, (axes,) = new_figure(1.1 + 0.2 * len(rows) + 0.22, sheet=sheet)
     for height, (_, gap, pooled) in enumerate(rows):
         if gap is None:
             continue
@@ -80,7 +80,7 @@ def differences(result: Result) -> Picture | None:
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=ink(), alpha=0.15, linewidth=0.6)
     axes.set_xlabel("difference in Dice with its 95 % interval")
-    add_legend(figure, axes)
+    add_legend(figure, axes, sheet)
     said = [f"{name} {wording.score_with_interval(g.mean, g.low, g.high)}" for name, g, pooled in rows if g and pooled]
     alt = f"Federated minus centralised with the margin -{result.margin:g}: {wording.listed(said)}."
     return to_picture(figure, f"Federated minus centralised, {result.block.title}", alt)

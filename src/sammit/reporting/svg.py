@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +21,29 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-WIDTH = 4.8
-"""Inches: narrow, so that text stays readable where a phone scales the figure down."""
-
 _INK = "#010203"  # stands for the page's text colour until the SVG is written
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """What a figure is drawn on: its width in inches, and the points of its largest letters."""
+
+    width: float
+    letters: float
+
+
+PAGE = Sheet(4.8, 10)
+"""A page's: narrow, so that text stays readable where a phone scales the figure down."""
+
+
+@dataclass(frozen=True)
 class Picture:
-    """A figure for the page: a title, inline SVG, and what it shows in words."""
+    """A figure for the page: a title, inline SVG, what it shows in words, and the figure for whoever prints it."""
 
     title: str
     svg: str
     alt: str
+    figure: Figure = field(compare=False, repr=False)
 
 
 def series_style(place: int) -> dict[str, Any]:
@@ -47,39 +57,40 @@ def series_style(place: int) -> dict[str, Any]:
     }
 
 
-def new_figure(height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A transparent figure of `height` inches with axes in the page's ink, one below the other."""
+def new_figure(height: float, rows: int = 1, sheet: Sheet = PAGE) -> tuple[Figure, list[Axes]]:
+    """A transparent figure with axes in the page's ink, one below the other; `height` is what it has on a page."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(sheet.width, height * (sheet.letters / PAGE.letters)), layout="constrained")
     figure.patch.set_alpha(0)
     axes = [figure.add_subplot(rows, 1, row + 1) for row in range(rows)]
     for one in axes:
-        dress(one)
+        dress(one, sheet)
     return figure, axes
 
 
-def dress(axes: Axes) -> None:
+def dress(axes: Axes, sheet: Sheet = PAGE) -> None:
     """Axes in the page's ink, without the frame's upper and right sides."""
     axes.patch.set_alpha(0)
-    axes.tick_params(colors=_INK, labelsize=9)
+    axes.tick_params(colors=_INK, labelsize=sheet.letters - 1)
     axes.spines[["top", "right"]].set_visible(False)
     for spine in axes.spines.values():
         spine.set_color(_INK)
     for text in (axes.xaxis.label, axes.yaxis.label, axes.title):
         text.set_color(_INK)
-        text.set_fontsize(10)
+        text.set_fontsize(sheet.letters)
     axes.grid(axis="y", color=_INK, alpha=0.15, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def add_legend(figure: Figure, axes: Axes) -> None:
+def add_legend(figure: Figure, axes: Axes, sheet: Sheet = PAGE) -> None:
     """The legend below the axes, where it hides nothing."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = 2 if max(map(len, labels), default=0) > 14 else 3
+    room = (sheet.width / sheet.letters) / (PAGE.width / PAGE.letters)
+    columns = round(room * (2 if max(map(len, labels), default=0) > 14 else 3))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=_INK,
-        handlelength=3.2,
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=sheet.letters - 1,
+        labelcolor=_INK, handlelength=3.2,
     )  # fmt: skip
 
 
@@ -105,7 +116,7 @@ def to_picture(figure: Figure, title: str, alt: str) -> Picture:
         # The reader's browser has the letters that matplotlib's own font may lack.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(text, format="svg", metadata={"Date": None})
-    return Picture(title, _for_page(text.getvalue(), title, alt), alt)
+    return Picture(title, _for_page(text.getvalue(), title, alt), alt, figure)
 
 
 def to_file(picture: Picture) -> str:

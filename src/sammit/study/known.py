@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
-from sammit.study.cells import Cell
+
+class Alike(Protocol):
+    """A cell, or what is listed of one."""
+
+    @property
+    def method(self) -> str:
+        """Its key in the study."""
+        ...
+
+    @property
+    def row(self) -> tuple[str, str]:
+        """Dataset and method."""
+        ...
 
 
 class Known:
@@ -14,17 +27,17 @@ class Known:
         self._seconds: dict[tuple[str, str], list[float]] = {}
         self._peaks: dict[tuple[str, str], int] = {}
 
-    def add(self, cell: Cell, seconds: float, peak: int | None) -> None:
+    def add(self, cell: Alike, seconds: float, peak: int | None) -> None:
         """A finished cell: its duration, and its largest resident memory in bytes if it was measured."""
         self._seconds.setdefault(cell.row, []).append(seconds)
         if peak is not None:
             self._peaks[cell.row] = max(peak, self._peaks.get(cell.row, 0))
 
-    def peak(self, cell: Cell) -> int | None:
+    def peak(self, cell: Alike) -> int | None:
         """The largest peak of a finished cell of the same dataset and method; None before the first."""
         return self._peaks.get(cell.row)
 
-    def seconds(self, cell: Cell) -> float | None:
+    def seconds(self, cell: Alike) -> float | None:
         """The mean over finished cells of the same dataset and method, else of the method, else over all."""
         for alike in (cell.row, (None, cell.method), (None, None)):
             found = [
@@ -37,7 +50,7 @@ class Known:
                 return sum(found) / len(found)
         return None
 
-    def seconds_left(self, left: Iterable[tuple[Cell, float]], jobs: int) -> float | None:
+    def seconds_left(self, left: Iterable[tuple[Alike, float]], jobs: int) -> float | None:
         """Wall time until all is done; None while no cell has finished, or when all have.
 
         Args:

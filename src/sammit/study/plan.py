@@ -10,6 +10,7 @@ from pathlib import Path
 from sammit.errors import UserError
 from sammit.federation.inputs import going_on
 from sammit.files import is_draft, write_atomically
+from sammit.lock import LOCK
 from sammit.reporting.study_paper import read_paper
 from sammit.runs import RunFolder
 from sammit.study.cells import Cell, expand
@@ -109,7 +110,7 @@ def _check_folder(study: Study, out: Path) -> None:
             theirs = begun.get(key)
             if theirs != ours:
                 raise UserError(f"{out}: holds a study with {key} = '{theirs}', not '{ours}'; choose another --out")
-    elif out.is_dir() and not all(path.name == ".lock" or is_draft(path) for path in out.iterdir()):
+    elif out.is_dir() and not all(path.name == LOCK or is_draft(path) for path in out.iterdir()):
         raise UserError(f"{out}: is not empty and holds no study; choose another --out")
 
 

@@ -6,6 +6,7 @@ from sammit.errors import UserError
 from sammit.lock import locked
 from sammit.study.admission import Admission
 from sammit.study.engine import Engine, Watch
+from sammit.study.listing import Listed, Listing
 from sammit.study.plan import Plan, settle
 from sammit.study.search import write_chosen
 
@@ -28,9 +29,22 @@ def run_study(plan: Plan, jobs: int, watch: Watch) -> dict[str, str]:
         raise UserError("--jobs: costs are measured one at a time; leave it out")
     with locked(plan.out) as lock:
         jobs, threads = settle(plan, 1 if plan.study.kind == "costs" else jobs)
+        listing_of(plan).write(plan.out)
         failures = Engine(plan.work, plan.out, jobs, threads, lock, watch, Admission()).run(plan.cells)
         write_tables(plan)
     return failures
+
+
+def listing_of(plan: Plan) -> Listing:
+    """What the folder says of the study to whoever looks at it later."""
+    study, compare = plan.study, plan.study.compare
+    cells = [
+        Listed(
+            cell.name, cell.dataset, cell.method, cell.label, cell.unseen, cell.seed, cell.experiment.training.rounds
+        )
+        for cell in plan.cells
+    ]
+    return Listing(study.title, study.kind, plan.work.result, compare.margin, compare.pairs, compare.reference, cells)
 
 
 def write_tables(plan: Plan) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sammit.study.cells import Cell
@@ -40,6 +40,11 @@ def work_of(study: Study) -> Work:
     if study.kind == "costs":
         return costs_work(study.measure)
     return Work("summary.json", search_command if study.kind == "search" else run_command)
+
+
+def tracked(work: Work, options: Sequence[str]) -> Work:
+    """The same, each run told of elsewhere as `sammit run` with these options does."""
+    return replace(work, command=lambda recipe, folder: [*work.command(recipe, folder), *options])
 
 
 def run_command(recipe: Path, folder: Path) -> list[str]:

@@ -1,0 +1,1 @@
+"""Trackers: where else a run is told of than in its folder; one file each, found by its name."""
