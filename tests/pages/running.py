@@ -51,6 +51,8 @@ NOT_RUN = {
     ("docs/quickstart.md", "make demo"): "tests/test_readme.py runs it with one seed",
     ("docs/reports.md", ".venv/bin/python -m scripts.screenshots"): "needs Chromium; it makes the page's pictures",
     ("docs/results.md", ""): REAL,
+    ("docs/watching.md", ".venv/bin/pip"): OTHERS,
+    ("docs/watching.md", "sammit run"): "needs the extra `track`; tests/tracking/test_real.py reads back what it sends",
     ("docs/tutorials/a-table.md", "sammit study /tmp/table/study.toml --data /tmp/table/sites --out /tmp/table/out"): (
         "24 cells; the command after it runs two of them, and tests/study/test_study.py a whole small study"
     ),
