@@ -49,7 +49,7 @@ NOT_RUN = {
         "sammit study studies/fedfms-table2.toml",
     ): "minutes for a step of ViT-B",
     ("docs/quickstart.md", "make demo"): "tests/test_readme.py runs it with one seed",
-    ("docs/reports.md", ".venv/bin/python -m scripts.screenshots"): "needs Chromium; it makes the page's pictures",
+    ("docs/reports.md", ".venv/bin/python -m scripts.screenshots"): "needs a browser; tests/reporting drives one",
     ("docs/results.md", ""): REAL,
     ("docs/watching.md", ".venv/bin/pip"): OTHERS,
     ("docs/watching.md", "sammit run"): "needs the extra `track`; tests/tracking/test_real.py reads back what it sends",
@@ -59,8 +59,9 @@ NOT_RUN = {
 }
 """(page, how the command begins) -> why it is not run here. Where one begins as two do, both are meant."""
 
-ONE_PROGRAM = ("docs/python.md",)
-"""Pages whose snippets go on from one another: tests/test_python_docs.py runs them together."""
+
+ELSEWHERE = {"docs/python.md": "tests/test_python_docs.py runs its snippets one after another, and has them typed"}
+"""Pages whose Python is run by a test of its own."""
 
 
 def reason(command: Command) -> str:

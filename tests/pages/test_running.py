@@ -15,7 +15,7 @@ import pytest
 
 import tiny
 from pages.fences import PAGES, ROOT, Block, Command, blocks, commands, commands_of
-from pages.running import ONE_PROGRAM, reason
+from pages.running import ELSEWHERE, reason
 
 pytestmark = pytest.mark.slow
 
@@ -25,9 +25,8 @@ QUICK = ("--set", "training.rounds=1", "--set", "training.local_steps=1", "--set
 RUNNABLE = [
     page
     for page in PAGES
-    if page not in ONE_PROGRAM
     if any(not reason(command) for command in commands(page))
-    or any(block.language == "python" for block in blocks(page))
+    or (page not in ELSEWHERE and any(block.language == "python" for block in blocks(page)))
 ]
 
 
@@ -65,7 +64,7 @@ class Reader:
             self.writes(self.folder / "package" / "sammit" / module[1], block.text)
             name = module[1].removesuffix(".py").replace("/", ".")
             self.starts([sys.executable, "-c", f"import sammit.{name}"], f"{block.page}:{block.line}")
-        elif block.language == "python":
+        elif block.language == "python" and block.page not in ELSEWHERE:
             self.starts([sys.executable, "-c", self.here(block.text)], f"{block.page}:{block.line}")
         for command in commands_of(block):
             self.says(command)
