@@ -66,10 +66,9 @@ def said(step: Step, home: Path) -> tuple[str, float]:
         SystemExit: the command failed.
     """
     started = perf_counter()
-    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
-        "COLUMNS": "140",
-        "TERM": "dumb",
-    }
+    # What pip warns of is this machine's own settings.
+    fixed = {"COLUMNS": "140", "TERM": "dumb", "PIP_QUIET": "1"}
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | fixed
     command = step.command.replace("ADDRESS", str(ROOT))
     answer = subprocess.run(
         command,
