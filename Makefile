@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+EXTRAS := $(addprefix .venv/,flare notebooks track browser docs)
 
 .PHONY: demo test test-slow lint format docs release-check clean
 
@@ -12,7 +13,7 @@ demo: .venv/core
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-test-slow: .venv/flare .venv/browser .venv/docs .venv-nnunet/ready
+test-slow: $(EXTRAS) .venv-nnunet/ready
 	$(BIN)/python -m pytest -m slow
 
 lint: .venv/dev
@@ -44,16 +45,8 @@ clean:
 	$(INSTALL) --editable ".[dev]"
 	touch $@
 
-.venv/flare: .venv/dev
-	$(INSTALL) --editable ".[dev,flare,notebooks,track]"
-	touch $@
-
-.venv/browser: .venv/dev
-	$(INSTALL) --editable ".[dev,browser]"
-	touch $@
-
-.venv/docs: .venv/dev
-	$(INSTALL) --editable ".[dev,docs]"
+$(EXTRAS): .venv/%: .venv/dev
+	$(INSTALL) --editable ".[dev,$*]"
 	touch $@
 
 # nnU-Net's own environment: it brings timm and torchvision, which must never be in Sammit's.

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
+RETURNING = "reference, memory given back"
+"""The reference with what `sammit` does where memory is to be small: a saving that needs no model of ours."""
+
 SIDES = {
     "reference": ("fp32", False),
-    "reference, memory given back": ("fp32", False),
+    RETURNING: ("fp32", False),
     "fp32": ("fp32", False),
     "fp32, checkpointing": ("fp32", True),
     "bf16": ("bf16", False),
     "bf16, checkpointing": ("bf16", True),
 }
-"""Precision and checkpointing of each side; the references have transformers' encoder in our encoder's place.
-
-The first leaves freed memory to the C library, as everyone does; all others hand long blocks back, as `sammit` does.
-"""
+"""Precision and checkpointing of each side; the references have transformers' encoder in our encoder's place."""
 
 
 def built(side: str, name: str, size: int, device: str) -> tuple[Any, list[str]]:
     """A model with FedMSA's bottlenecks, random weights, as one side of `SIDES` has it; and its live names."""
-    from sammit import heap
     from sammit.config import ModelConfig
     from sammit.models.build import SIZES, build_model, set_checkpointing, set_trainable
     from sammit.models.precision import compute_in
 
-    if side != "reference":
-        heap.map_blocks()
     precision, checkpointing = SIDES[side]
     config = ModelConfig(name, "random", ("bottleneck",), output_stride=SIZES[name].patch // 4)
     model: Any = build_model(config, size, 1, 0)

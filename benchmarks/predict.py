@@ -13,10 +13,10 @@ import argparse
 import json
 from statistics import median
 
-from benchmarks.eager import SIDES, beside_reference, built, peak_bytes, waited
+from benchmarks.eager import RETURNING, SIDES, beside_reference, built, peak_bytes, waited
 from benchmarks.measure import apart, show
 
-USED = [side for side, (_, checkpointing) in SIDES.items() if not checkpointing]
+USED = [side for side, (_, checkpointing) in SIDES.items() if not checkpointing and side != RETURNING]
 
 
 def one(side: str, name: str, size: int, slices: int, repeat: int, device: str) -> dict[str, float]:

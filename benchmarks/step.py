@@ -13,7 +13,7 @@ import argparse
 import json
 from statistics import median
 
-from benchmarks.eager import SIDES, beside_reference, built, peak_bytes, waited
+from benchmarks.eager import RETURNING, SIDES, beside_reference, built, peak_bytes, waited
 from benchmarks.measure import apart, show
 
 
@@ -21,6 +21,7 @@ def one(side: str, name: str, size: int, repeat: int, device: str) -> dict[str, 
     """One side in this process."""
     import torch
 
+    from sammit import heap
     from sammit.config import TrainingConfig
     from sammit.learning.loop import Trainer
     from sammit.learning.losses import segmentation_loss
@@ -32,6 +33,8 @@ def one(side: str, name: str, size: int, repeat: int, device: str) -> dict[str, 
     batch = Batch(torch.rand(1, 3, size, size, generator=draw), truth, torch.ones_like(truth))
     precision, checkpointing = SIDES[side]
     training = TrainingConfig(batch_size=1, precision=precision, checkpointing=checkpointing, device=device)
+    if training.sparing or side == RETURNING:
+        heap.map_blocks()
     trainer = Trainer(model, names, training, 0, repeat + 1)
     seconds = []
     for _ in range(repeat + 1):

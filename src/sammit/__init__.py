@@ -9,10 +9,12 @@ What is offered is imported when it is first asked for, so that `import sammit` 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from sammit import version
+
 if TYPE_CHECKING:
     from sammit.api import Run, Score, UserError, check, load, phantom, run
 
-__version__ = "0.1.0"
+__version__ = version.VERSION
 __all__ = ["Run", "Score", "UserError", "check", "load", "phantom", "run"]
 
 

@@ -9,7 +9,6 @@ import sys
 import click
 import typer
 
-from sammit import heap
 from sammit.cli import data, deploy, export, figures, inspect, run, site, study, use, watch, weights
 from sammit.errors import UserError
 
@@ -45,9 +44,9 @@ def _root(
     debug: bool = typer.Option(False, "--debug", help="Log in detail; let errors show where they arose."),
 ) -> None:
     if version:
-        from sammit import __version__
+        from sammit.version import VERSION
 
-        typer.echo(f"sammit {__version__}")
+        typer.echo(f"sammit {VERSION}")
         raise typer.Exit
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("sammit").setLevel(logging.DEBUG if debug else logging.INFO)
@@ -60,7 +59,6 @@ def main() -> None:
     # No hub is ever asked for anything: weights come from files whose hash is known.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    heap.map_blocks()
     try:
         code = app(prog_name="sammit", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as asked:

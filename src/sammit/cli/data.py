@@ -65,9 +65,10 @@ def _say(report: SiteReport) -> None:
     if report.smallest and report.largest:
         low, high = ("x".join(map(str, shape)) for shape in (report.smallest, report.largest))
         typer.echo(f"  size {low} to {high} (slices x rows x columns), channels {', '.join(map(str, report.channels))}")
-    spacing = " to ".join("x".join(f"{mm:g}" for mm in s) for s in report.spacing) if report.spacing else "unknown"
+    sizes = " to ".join("x".join(f"{mm:g}" for mm in s) for s in report.spacing or ())
+    spacing = f"spacing {sizes} mm (slice x row x column)" if sizes else "spacing unknown"
     low_high = f"{report.intensity[0]:g} to {report.intensity[1]:g}" if report.intensity else "unknown"
-    typer.echo(f"  spacing {spacing} mm (slice x row x column), intensity {low_high}")
+    typer.echo(f"  {spacing}, intensity {low_high}")
     for structure in report.structures:
         ceiling = "none" if structure.ceiling is None else f"{structure.ceiling:.3f}"
         low_ceiling = structure.ceiling is not None and structure.ceiling < 0.9

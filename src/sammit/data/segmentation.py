@@ -9,7 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sammit import __version__
 from sammit.data.codes import Code, Property
 from sammit.data.colours import colour_of
 from sammit.data.dicom import class_of, read_header, unheard
@@ -18,6 +17,7 @@ from sammit.data.series import Series, open_series
 from sammit.data.volumes import cut_of
 from sammit.errors import UserError
 from sammit.files import write_atomically
+from sammit.version import VERSION
 
 if TYPE_CHECKING:
     import numpy as np
@@ -137,7 +137,7 @@ def _segmentation(sources: list[Any], frames: np.ndarray, properties: Mapping[st
     from pydicom.sr.codedict import codes
 
     algorithm = hd.AlgorithmIdentificationSequence(
-        f"Sammit {maker.method}", codes.DCM.ArtificialIntelligence, __version__, source="Sammit"
+        f"Sammit {maker.method}", codes.DCM.ArtificialIntelligence, VERSION, source="Sammit"
     )
     segments = [
         hd.seg.SegmentDescription(
@@ -162,7 +162,7 @@ def _segmentation(sources: list[Any], frames: np.ndarray, properties: Mapping[st
         instance_number=1,
         manufacturer="Sammit",
         manufacturer_model_name=maker.method,
-        software_versions=__version__,
+        software_versions=VERSION,
         device_serial_number=maker.fingerprint,
         series_description="Segmentation by Sammit",
     )

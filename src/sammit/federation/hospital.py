@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from sammit import __version__
 from sammit.config import Experiment
 from sammit.data.site import Site
 from sammit.data.sites import open_site
@@ -40,6 +39,7 @@ from sammit.methods.base import Method
 from sammit.policy import SitePolicy
 from sammit.recipe import experiment_from
 from sammit.runs import run_name
+from sammit.version import VERSION
 from sammit.vocabulary import Failure, Invitation, Judgement, Message, Order, Ready, Reply, Survey
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Hospital:
             policy=site.policy,
             noise=SiteNoise(self.premises.noise, self._folder / "noise.json") if self.premises.noise.on else None,
         )
-        return Ready(self.name, invitation.round, backbone.base, __version__)
+        return Ready(self.name, invitation.round, backbone.base, VERSION)
 
     def _take(self, run: str) -> None:
         """Make the folder of a run this process's own: an earlier job of it may not have ended yet."""

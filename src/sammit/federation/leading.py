@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import torch
 
-from sammit import __version__, runs
+from sammit import runs
 from sammit.config import Experiment
 from sammit.errors import UserError
 from sammit.federation.checkpoint import leave_on_disk, load_progress, save_progress
@@ -33,6 +33,7 @@ from sammit.reporting.html import write_report
 from sammit.reporting.summary import Facts, join_sites
 from sammit.runs import RunFolder, write_state
 from sammit.toml import to_toml
+from sammit.version import VERSION
 from sammit.vocabulary import Failure, Invitation, Judgement, Ready, Reply, State, Survey
 
 Tell = Callable[[dict[str, Any]], None]
@@ -129,8 +130,8 @@ def gathered(experiment: Experiment, run: str, sites: Sequence[str], transport: 
     led = _built(experiment, method, tuple(sites), samples, memory, len(structures))
     ready = _asked(transport, [replace(i, experiment=asdict(experiment), planned=True) for i in invitations], Ready)
     for one in ready:
-        if one.version != __version__:
-            raise UserError(f"site '{one.site}' runs Sammit {one.version}, the server {__version__}: install the same")
+        if one.version != VERSION:
+            raise UserError(f"site '{one.site}' runs Sammit {one.version}, the server {VERSION}: install the same")
         if one.base != led.base:
             raise UserError(f"site '{one.site}' starts from other base weights; give it the file of model.weights")
     return led

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sammit import plugins
+from sammit import heap, plugins
 from sammit.config import Experiment
 from sammit.data.check import too_coarse
 from sammit.data.site import Site
@@ -165,6 +165,8 @@ def fresh(experiment: Experiment, method: Method, structures: int) -> Fresh:
     compute_in(model, experiment.training.precision, {*live, *held})
     if experiment.training.checkpointing:
         set_checkpointing(model)
+    if experiment.training.sparing:
+        heap.map_blocks()
     model.to(experiment.training.device)
     return Fresh(model, tuple(live), held, base)
 

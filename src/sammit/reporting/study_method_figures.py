@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from sammit.reporting import wording
+from sammit.reporting.method_rows import ROW, Difference, Look, differences, method_rows
 from sammit.reporting.study_figures import dice_by_site
 from sammit.reporting.study_results import MEAN, Line, Result
 from sammit.reporting.svg import COLOURS, MARKERS, PAGE, Picture, Sheet, add_legend, ink, new_figure, plain, to_picture
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 FEW = 8
 """Methods up to which each has a colour and a mark of its own at every site; more have a row each."""
 
-_ROW = 0.21  # inches
+LOOKS = {
+    "better": Look("^", COLOURS[2], filled=True),
+    "worse": Look("v", COLOURS[1], filled=True),
+    "not significant": Look("o", COLOURS[0], filled=False),
+}
 
 
 def dice(result: Result, sheet: Sheet = PAGE) -> Picture | None:
@@ -30,7 +31,7 @@ def dice_by_method(result: Result, sheet: Sheet = PAGE) -> Picture | None:
     if not lines:
         return None
     sites = result.block.sites
-    figure, (axes,) = new_figure(1.0 + _ROW * len(lines) + 0.2 * (1 + len(sites) // 3), sheet=sheet)
+    figure, (axes,) = new_figure(1.0 + ROW * len(lines) + 0.2 * (1 + len(sites) // 3), sheet=sheet)
     method_rows(axes, [line.label for line in lines])
     for place, site in enumerate(sites):
         marker, colour = MARKERS[place % len(MARKERS)], COLOURS[place % len(COLOURS)]
@@ -54,34 +55,15 @@ def against(result: Result, sheet: Sheet = PAGE) -> Picture | None:
     if not rows:
         return None
     label = result.block.labels[result.reference]
-    figure, (axes,) = new_figure(1.1 + _ROW * len(rows), sheet=sheet)
+    figure, (axes,) = new_figure(1.1 + ROW * len(rows), sheet=sheet)
     method_rows(axes, [name for name, _ in rows])
-    colours = {"better": COLOURS[2], "worse": COLOURS[1], "not significant": COLOURS[0]}
-    marks = {"better": "^", "worse": "v", "not significant": "o"}
-    for row, (_, gap) in enumerate(rows):
-        ends = [gap.apart.low, gap.apart.high]
-        axes.plot(ends, [row, row], color=colours[gap.verdict], linewidth=1.4)
-    for verdict, colour in colours.items():
-        own = [(gap.apart.difference, row) for row, (_, gap) in enumerate(rows) if gap.verdict == verdict]
-        if own:
-            axes.plot([x for x, _ in own], [row for _, row in own], linestyle="none", marker=marks[verdict],
-                      color=colour, markersize=6, label=verdict,
-                      markerfacecolor="none" if verdict == "not significant" else colour)  # fmt: skip
-    axes.axvline(0, color=ink(), linewidth=1)
+    apart = [(gap.apart, gap.verdict) for _, gap in rows]
+    differences(axes, [Difference(one.low, one.difference, one.high, verdict) for one, verdict in apart], LOOKS)
     axes.set_xlabel(f"mean Dice minus {plain(label)}'s,\nwith its 95 % interval")
     add_legend(figure, axes, sheet)
     said = [f"{name} {wording.score(gap.apart.difference)}, {gap.verdict}" for name, gap in rows]
     alt = f"Mean Dice over sites minus {label}'s: {'; '.join(said)}."
     return to_picture(figure, f"Each method minus {label}, {result.block.title}", alt)
-
-
-def method_rows(axes: Axes, names: Sequence[str]) -> None:
-    """A named row for each method, the first on top."""
-    axes.set_yticks(range(len(names)), [plain(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    axes.grid(visible=True, axis="x", color=ink(), alpha=0.15, linewidth=0.6)
 
 
 def _scores(result: Result, lines: Sequence[Line], place: str) -> list[float]:

@@ -13,7 +13,6 @@ from nvflare.apis.fl_context import FLContext
 from nvflare.apis.shareable import ReturnCode, Shareable, make_reply
 from nvflare.apis.signal import Signal
 
-from sammit import heap
 from sammit.federation.flare.job import ALIVE, FETCH, PULSE
 from sammit.federation.flare.streams import Inbox, send
 from sammit.federation.hospital import Hospital
@@ -34,7 +33,6 @@ class SammitExecutor(Executor):
     def handle_event(self, event_type: str, fl_ctx: FLContext) -> None:
         """At the job's start, open what is the site's own."""
         if event_type == EventType.START_RUN:
-            heap.map_blocks()
             kit = Path(fl_ctx.get_engine().get_workspace().root_dir)
             premises = load_premises(kit)
             self._hospital = Hospital(fl_ctx.get_identity_name(), premises)
