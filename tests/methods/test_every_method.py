@@ -110,7 +110,7 @@ def test_orders_hold_shared_names_and_what_is_declared(trained: tuple[Bench, Ser
 
 
 @every_method
-@pytest.mark.parametrize("kept", ["reset", "keep"])
+@pytest.mark.parametrize("kept", ["keep", pytest.param("reset", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
 def test_whatever_is_returned_is_declared(name: str, kept: Any, optimiser: Any) -> None:
     """From two rounds and the last stage: a site's state, an update's extras, the server's memory."""
