@@ -3,7 +3,7 @@
 glibc takes short blocks from a heap and long ones from the system, and raises the limit between the two to what was
 last freed, up to 32 MB. Training frees blocks of that size between smaller ones that stay: the heap becomes a sieve
 that is never given back. One step of ViT-B at 1024 px with checkpointing held 2.4 GB so, of which 1.3 were in use.
-Fresh blocks cost time: the system has to clear each page. A step in fp32 without checkpointing took a third longer.
+Fresh blocks cost time: the system has to clear each page. A plain step in fp32 had 2.5 million cleared, not 0.4.
 """
 
 from __future__ import annotations
