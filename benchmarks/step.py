@@ -33,7 +33,7 @@ def one(side: str, name: str, size: int, repeat: int, device: str) -> dict[str, 
     batch = Batch(torch.rand(1, 3, size, size, generator=draw), truth, torch.ones_like(truth))
     precision, checkpointing = SIDES[side]
     training = TrainingConfig(batch_size=1, precision=precision, checkpointing=checkpointing, device=device)
-    if training.sparing or side == RETURNING:
+    if checkpointing or side == RETURNING:
         heap.map_blocks()
     trainer = Trainer(model, names, training, 0, repeat + 1)
     seconds = []

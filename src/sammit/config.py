@@ -170,11 +170,6 @@ class TrainingConfig:
         _need(self.top_k == 1 or self.updates != "fp32", "training.top_k", "1 for training.updates = 'fp32'")
 
     @property
-    def sparing(self) -> bool:
-        """Whether memory was asked to be small, time or not: what is freed is then the system's at once."""
-        return self.checkpointing or self.precision == "bf16"
-
-    @property
     def prefix_bytes(self) -> int | None:
         """`prefix_cache` in bytes; None where it is no size."""
         size = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?(B|kB|MB|GB|TB)?", str(self.prefix_cache))

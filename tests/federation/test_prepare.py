@@ -13,13 +13,13 @@ from sammit.federation.prepare import fresh, make_method
 
 
 @pytest.mark.parametrize(
-    ("training", "sparing"), [({}, False), ({"precision": "bf16"}, True), ({"checkpointing": True}, True)]
+    ("training", "small"), [({}, False), ({"precision": "bf16"}, False), ({"checkpointing": True}, True)]
 )
 def test_memory_goes_back_where_it_is_to_be_small(
-    training: dict[str, Any], sparing: bool, monkeypatch: pytest.MonkeyPatch
+    training: dict[str, Any], small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[bool] = []
     monkeypatch.setattr(heap, "map_blocks", lambda: told.append(True))
     experiment = tiny.experiment(Path("nowhere"), training=training)
     fresh(experiment, make_method(experiment), 1)
-    assert told == [True] * sparing
+    assert told == [True] * small

@@ -59,14 +59,41 @@ def test_scores_that_differ_by_much_stay_finite() -> None:
     assert all(one.grad is not None and one.grad.isfinite().all() for one in (q, k, v, *tables))
 
 
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tables: attention.Tables) -> torch.Tensor:
+    """Not fused: the map of all pairs, step by step."""
+    rows, columns = (attention.relative_table(table, side) for table, side in zip(tables, k.shape[2:4], strict=True))
+    scores = (q * q.shape[-1] ** -0.5).flatten(2, 3) @ k.flatten(2, 3).mT
+    grid = scores.unflatten(2, q.shape[2:4]).unflatten(-1, k.shape[2:4])
+    grid = grid + torch.einsum("bnhwc,hkc->bnhwk", q, rows).unsqueeze(-1)
+    grid = grid + torch.einsum("bnhwc,wkc->bnhwk", q, columns).unsqueeze(-2)
+    return grid.reshape(scores.shape).softmax(-1) @ v.flatten(2, 3)
+
+
+@pytest.mark.parametrize("scores", [100, 1 << 20], ids=["many chunks", "one"])
+def test_bf16_errs_by_as_much_as_plain_attention(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against double precision, within a factor of two: scores and weights are rounded there too."""
+    monkeypatch.setattr(chunks, "SCORES", scores)
+    exact = drawn((9, 8))
+    exact_out = attention.folded_attention(*exact[:3], (exact[3], exact[4]))
+    asked = torch.linspace(-1, 1, exact_out.numel(), dtype=exact_out.dtype).view_as(exact_out)
+    expected = [exact_out, *torch.autograd.grad(exact_out, exact, asked)]
+    apart = {}
+    for way in (plain_attention, attention.chunked_attention):
+        given = tuple(one.detach().bfloat16().requires_grad_() for one in exact)
+        found = way(*given[:3], (given[3], given[4]))
+        results = [found, *torch.autograd.grad(found, given, asked.bfloat16())]
+        assert all(one.dtype == torch.bfloat16 for one in results)
+        apart[way] = [relative(one, other) for one, other in zip(results, expected, strict=True)]
+    for chunked, plain in zip(apart[attention.chunked_attention], apart[plain_attention], strict=True):
+        assert chunked <= 2 * plain
+
+
 def test_only_where_it_pays_and_can_be_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large grids in fp32; not where plain attention is asked for, nor in a program that is traced."""
-    large = torch.empty(1, 1, 64, 64, 1)
-    assert attention._in_chunks(large)
-    assert not attention._in_chunks(large[:, :, :16])
-    assert not attention._in_chunks(large.bfloat16())
-    assert not attention._in_chunks(large.to("meta"))
+    """On a processor; not where plain attention is asked for, nor in a program that is traced."""
+    keys = torch.empty(1, 1, 2, 2, 1)
+    assert attention._in_chunks(keys)
+    assert not attention._in_chunks(keys.to("meta"))
     with sdpa_kernel(SDPBackend.MATH):
-        assert not attention._in_chunks(large)
+        assert not attention._in_chunks(keys)
     monkeypatch.setattr(attention, "is_tracing", lambda: True)
-    assert not attention._in_chunks(large)
+    assert not attention._in_chunks(keys)

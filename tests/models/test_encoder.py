@@ -1,8 +1,9 @@
-"""The folded encoder against transformers' own in double precision, and attention against its definition."""
+"""The encoder against transformers' own in double precision, and attention against its definition."""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -14,7 +15,6 @@ from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from models.conftest import randomise, relative
 from sammit.models.attention import (
-    MANY,
     attention,
     filled,
     folded_attention,
@@ -55,12 +55,12 @@ def encoders(config: SamVisionConfig) -> tuple[Encoder, SamVisionEncoder]:
 
 @pytest.mark.parametrize("size", [128, 256])
 @pytest.mark.parametrize("window", [4, 5, 14], ids=["exact windows", "padded windows", "window wider than the grid"])
-@pytest.mark.parametrize("many", [1, MANY], ids=["in chunks", "folded"])
+@pytest.mark.parametrize("chunked", [True, False], ids=["in chunks", "folded"])
 def test_equals_transformers_with_every_gradient(
-    size: int, window: int, many: int, monkeypatch: pytest.MonkeyPatch
+    size: int, window: int, chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """128 and 256 px are grids of 8 and 16: 4 divides them, 5 and 14 do not."""
-    monkeypatch.setattr("sammit.models.attention.MANY", many)
+    monkeypatch.setattr("sammit.models.attention._in_chunks", lambda _: chunked)
     ours, reference = encoders(vision_config(size, window_size=window))
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
     weight = torch.randn(2, 16, size // 16, size // 16, generator=torch.Generator().manual_seed(4))
@@ -119,9 +119,12 @@ def test_windows_are_filled_up_and_cut_off(height: int, width: int, window: int,
     tables = (draw(2 * window - 1, 4), draw(2 * window - 1, 4)) if positions else None
     whole = filled(qkv, (window, window), filler)
     assert whole.shape[1] % window == whole.shape[2] % window == 0
-    cut = partition(whole, (window, window))
-    expected = unpartition(attention(cut, 2, tables), (height, width))
-    assert relative(windowed_attention(qkv, 2, tables, window, filler), expected) <= 1e-12
+    expected = torch.empty(*whole.shape[:3], 8, dtype=whole.dtype)
+    for top, left in product(*(range(0, side, window) for side in whole.shape[1:3])):
+        place = (slice(None), slice(top, top + window), slice(left, left + window))
+        expected[place] = attention(whole[place], 2, tables)
+    found = windowed_attention(qkv, 2, tables, window, filler)
+    assert relative(found, expected[:, :height, :width]) <= 1e-12
 
 
 def test_relative_table_holds_differences() -> None:
@@ -137,10 +140,10 @@ def test_relative_table_holds_differences() -> None:
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(1, 6))
 def test_windows_come_back(height: int, width: int, rows: int, columns: int) -> None:
     """Partition and its inverse leave every token where it was, whatever has to be filled up."""
-    tokens = torch.arange(2.0 * height * width * 3).reshape(2, height, width, 3)
-    windows = partition(filled(tokens, (rows, columns), torch.zeros(3)), (rows, columns))
-    assert windows.shape[1:3] == (rows, columns)
-    assert torch.equal(unpartition(windows, (height, width)), tokens)
+    tokens = torch.arange(2.0 * height * width * 12).reshape(2, height, width, 12)
+    windows = partition(filled(tokens, (rows, columns), torch.zeros(12)), (rows, columns), heads=3, count=2)
+    assert all(one.shape[1:] == (3, rows, columns, 2) for one in windows)
+    assert torch.equal(torch.cat([unpartition(one, (height, width)) for one in windows], dim=-1), tokens)
 
 
 def test_an_image_that_is_not_square() -> None:

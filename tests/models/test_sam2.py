@@ -316,7 +316,7 @@ def test_a_prefix_is_the_first_blocks(cut: int) -> None:
         assert prefix.shape == (2, *model.vision_encoder.prefix_shape(64, 96))
         for layer in model.vision_encoder.blocks[:cut]:
             layer.attn.qkv.weight.zero_()
-        assert torch.equal(model(images, prefix), whole)
+        assert relative(model(images, prefix), whole) <= 1e-6
 
 
 def test_the_cut_is_found_and_hashed() -> None:

@@ -165,7 +165,6 @@ def fresh(experiment: Experiment, method: Method, structures: int) -> Fresh:
     compute_in(model, experiment.training.precision, {*live, *held})
     if experiment.training.checkpointing:
         set_checkpointing(model)
-    if experiment.training.sparing:
         heap.map_blocks()
     model.to(experiment.training.device)
     return Fresh(model, tuple(live), held, base)

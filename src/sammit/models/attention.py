@@ -9,7 +9,7 @@ Windows that stick out over the grid are filled up in the original with tokens o
 they find themselves is thrown away. Here qkv is computed before the grid is cut into windows: what fills up is then the
 layer's answer to zeros, its bias, and costs no product on the way in or out.
 
-On large grids the longer vectors cost more than they save on a processor: `models/chunks.py` adds the bias instead.
+On a processor the longer vectors cost more than they save: `models/chunks.py` adds the bias instead.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from torch.jit._trace import is_tracing
 from torch.nn.functional import interpolate, max_pool2d, pad, scaled_dot_product_attention
 
 from sammit.models.chunks import AttentionInChunks
-
-MANY = 2048
-"""Tokens from which on attention in chunks is faster than folded attention, on a processor."""
 
 Tables = tuple[Tensor, Tensor]
 """Relative positions by row and by column, (L, d) each."""
@@ -42,7 +39,9 @@ def attention(qkv: Tensor, heads: int, tables: Tables | None) -> Tensor:
         heads: D is heads times d.
         tables: relative positions; None where the model has none.
     """
-    return _attend(*_queries_apart(qkv), heads, tables)
+    grid = (qkv.shape[1], qkv.shape[2])
+    q, k, v = partition(qkv, grid, heads, 3)
+    return unpartition(_attend(q, k, v, tables), grid)
 
 
 def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: int, filler: Tensor | None) -> Tensor:
@@ -62,10 +61,10 @@ def windowed_attention(qkv: Tensor, heads: int, tables: Tables | None, window: i
     for band, height in zip(_split(grid, rows, 1), rows, strict=True):
         parts = []
         for part, width in zip(_split(band, columns, 2), columns, strict=True):
-            sides = (height[1], width[1])
-            q, kv = (partition(filled(one, sides, nothing), sides) for one, nothing in zip(part, fillers, strict=True))
-            mixed = _attend(q, filled(kv, (window, window), fillers[1]), heads, tables)
-            parts.append(unpartition(mixed, (height[0], width[0])))
+            asking, whole = (height[1], width[1]), (window, window)
+            (q,) = partition(filled(part[0], asking, fillers[0]), asking, heads, 1)
+            k, v = partition(filled(part[1], whole, fillers[1]), whole, heads, 2)
+            parts.append(unpartition(_attend(q, k, v, tables), (height[0], width[0])))
         bands.append(torch.cat(parts, dim=2))
     return torch.cat(bands, dim=1)
 
@@ -81,8 +80,10 @@ def pooled_attention(qkv: Tensor, heads: int, window: int, filler: Tensor | None
     """
     height, width = qkv.shape[1:3]
     sides = (window, window) if window else (height, width)
-    q, kv = (partition(one, sides) for one in _queries_apart(filled(qkv, sides, filler)))
-    return unpartition(_attend(pooled(q), kv, heads, None), (height // 2, width // 2))
+    queries, tokens = _queries_apart(filled(qkv, sides, filler))
+    (q,) = partition(pooled(queries), (sides[0] // 2, sides[1] // 2), heads, 1)
+    k, v = partition(tokens, sides, heads, 2)
+    return unpartition(_attend(q, k, v, None), (height // 2, width // 2))
 
 
 def pooled(tokens: Tensor) -> Tensor:
@@ -128,37 +129,31 @@ def filled(tokens: Tensor, sides: tuple[int, int], filler: Tensor | None) -> Ten
     return tokens
 
 
-def partition(tokens: Tensor, sides: tuple[int, int]) -> Tensor:
-    """(B, h, w, C), h and w multiples of `sides` (a, b) -> (B * windows, a, b, C)."""
+def partition(tokens: Tensor, sides: tuple[int, int], heads: int, count: int) -> tuple[Tensor, ...]:
+    """(B, h, w, n * D), h and w multiples of `sides` (a, b) -> n of (B * windows, heads, a, b, d)."""
     batch, height, width, channels = tokens.shape
-    cut = tokens.reshape(batch, height // sides[0], sides[0], width // sides[1], sides[1], channels)
-    return cut.transpose(2, 3).reshape(-1, *sides, channels)
+    rows, columns = height // sides[0], width // sides[1]
+    cut = tokens.reshape(batch, rows, sides[0], columns, sides[1], count, heads, channels // count // heads)
+    return cut.permute(5, 0, 1, 3, 6, 2, 4, 7).reshape(count, -1, heads, *sides, cut.shape[-1]).unbind()
 
 
 def unpartition(windows: Tensor, shape: tuple[int, int]) -> Tensor:
-    """The inverse of `partition`, cut to (h, w): (B * windows, a, b, C) -> (B, h, w, C)."""
-    _, *sides, channels = windows.shape
+    """The inverse of `partition` for one of its n, cut to (h, w): (B * windows, heads, a, b, d) -> (B, h, w, D)."""
+    _, heads, *sides, depth = windows.shape
     rows, columns = -(-shape[0] // sides[0]), -(-shape[1] // sides[1])
-    joined = windows.reshape(-1, rows, columns, *sides, channels).transpose(2, 3)
-    return joined.reshape(-1, rows * sides[0], columns * sides[1], channels)[:, : shape[0], : shape[1]]
+    joined = windows.reshape(-1, rows, columns, heads, *sides, depth).permute(0, 1, 4, 2, 5, 3, 6)
+    return joined.reshape(-1, rows * sides[0], columns * sides[1], heads * depth)[:, : shape[0], : shape[1]]
 
 
-def _attend(queries: Tensor, tokens: Tensor, heads: int, tables: Tables | None) -> Tensor:
-    """(B, a, b, D), the first rows and columns of (B, h, w, 2 D) -> (B, a, b, D), queries to all of the tokens."""
-    q = _by_head(queries, heads)
-    k, v = (_by_head(one, heads) for one in tokens.chunk(2, dim=-1))
+def _attend(q: Tensor, k: Tensor, v: Tensor, tables: Tables | None) -> Tensor:
+    """(B, heads, a, b, d) queries of the first places of (B, heads, h, w, d) keys and values -> (B, heads, a, b, d)."""
     if tables is None:
         mixed = scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
     elif _in_chunks(k):
         mixed = chunked_attention(q, k, v, tables)
     else:
         mixed = folded_attention(q, k, v, tables)
-    return mixed.transpose(1, 2).reshape(*queries.shape[:3], -1)
-
-
-def _by_head(tokens: Tensor, heads: int) -> Tensor:
-    """(B, h, w, D) -> (B, heads, h, w, d)."""
-    return tokens.reshape(*tokens.shape[:3], heads, -1).permute(0, 3, 1, 2, 4)
+    return mixed.reshape(q.shape)
 
 
 def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
@@ -178,19 +173,18 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
 def chunked_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     """The same as `folded_attention`, by other means."""
     biases = _biases(q, k.shape[2:4], tables)
-    flat = (one.flatten(2, 3).flatten(0, 1) for one in (q * q.shape[-1] ** -0.5, k, v, *biases))
+    flat = (one.flatten(2, 3).flatten(0, 1) for one in (q, k, v, *biases))
     return AttentionInChunks.apply(*flat).unflatten(0, q.shape[:2])  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _in_chunks(k: Tensor) -> bool:
-    """Whether `chunked_attention` is the faster one, and possible.
+    """Whether `chunked_attention` is the faster one, which it is on a processor, and possible.
 
-    It is faster on a processor in fp32 on large grids, where positions are wider than heads. Programs that are traced
-    would hold each chunk, and what asks for torch's plain attention wants a second derivative.
+    Programs that are traced would hold each chunk, and what asks for torch's plain attention wants a second derivative.
     """
-    large = k.shape[2] * k.shape[3] >= MANY and k.device.type == "cpu" and k.dtype == torch.float32
     traced = torch.compiler.is_compiling() or is_tracing()  # type: ignore[no-untyped-call]
-    return large and not traced and bool(flash_sdp_enabled())  # type: ignore[no-untyped-call]
+    plain = not flash_sdp_enabled()  # type: ignore[no-untyped-call]
+    return k.device.type == "cpu" and not traced and not plain
 
 
 def _biases(q: Tensor, grid: tuple[int, int] | torch.Size, tables: Tables) -> tuple[Tensor, Tensor]:
