@@ -54,7 +54,8 @@ def test_two_rounds(tmp_path: Path, name: str, options: dict[str, Any], adapter:
             updates.append(update)
         server = b.method.aggregate(server, updates)
     still = [n for n in b.shared if torch.equal(server.shared[n], b.start[n])]
-    assert all(n.endswith("_down.weight") for n in still)  # a factor A begins to move once its B has
+    # A factor A begins to move once its B has; which of the decoder's random tokens is attended to hardly matters yet.
+    assert all(n.endswith(("_down.weight", "self_attn.k_proj.weight")) for n in still)
     state = b.model.state_dict()
     assert equal(frozen, {n: state[n] for n in frozen})
     assert {n for n in frozen if n.startswith("vision_encoder.")} and not any(map(is_adapter, frozen))

@@ -17,6 +17,7 @@ import tiny
 from sammit.config import ModelConfig
 from sammit.errors import UserError
 from sammit.federation.prepare import prepare
+from sammit.models import attention
 from sammit.models.build import build_model
 from sammit.models.encoder import Block
 from sammit.runs import RunFolder
@@ -64,22 +65,25 @@ def test_attention_by_a_closed_form(backend: SDPBackend) -> None:
     assert counter.get_total_flops() - forward == 2 * product * (depth + width) + again
 
 
-def test_an_encoder_block_by_a_closed_form() -> None:
-    """Sammit's own attention: q and k are longer by the grid's rows and columns, and v is padded to them."""
+@pytest.mark.parametrize("chunked", [True, False], ids=["in chunks", "folded"])
+def test_an_encoder_block_by_a_closed_form(chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sammit's own attention: folded, q and k are longer by the grid's rows and columns, and v is padded to them."""
+    monkeypatch.setattr(attention, "_in_chunks", lambda _: chunked)
     model = build_model(ModelConfig("sam-tiny", "random"), 64, 1, 0)
     block = next(block for block in model.vision_encoder.blocks if not block.window)
     side, width, heads = 8, 96, 4
     tokens, depth = side * side, width // heads
     layers = 2 * tokens * width * (3 * width + width + 4 * width + 4 * width)
     bias = 2 * heads * tokens * depth * (side + side)
-    attention = 2 * heads * tokens * tokens * 2 * (depth + 2 * side)
+    pairs = 2 * heads * tokens * tokens * 2 * (depth if chunked else depth + 2 * side)
     assert isinstance(block, Block)
-    assert operations(block, torch.rand(1, side, side, width))[0] == layers + bias + attention
+    assert operations(block, torch.rand(1, side, side, width))[0] == layers + bias + pairs
 
 
 @pytest.mark.parametrize("train", ["all", "adapters"])
-def test_fused_attention_is_counted_like_the_plain_one(train: str) -> None:
-    """The whole network forward; both ways of attention multiply as much."""
+def test_fused_attention_is_counted_like_the_plain_one(train: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole network forward, folded; both ways of attention multiply as much."""
+    monkeypatch.setattr(attention, "_in_chunks", lambda _: False)
     model = build_model(ModelConfig("sam-tiny", "random", ("bottleneck",)), 64, 1, 0)
     counted = []
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):

@@ -68,7 +68,8 @@ def _weights(q: Tensor, across: Tensor, by_row: Tensor, by_column: Tensor, room:
     """(g, c, h * w), written into `room`: how much each query of a chunk takes of every key of its head."""
     grid = _view(room, (*q.shape[:2], by_row.shape[-1], by_column.shape[-1]))
     torch.add(by_row.unsqueeze(-1), by_column.unsqueeze(-2), out=grid)
-    scores = grid.flatten(-2).baddbmm_(q, across, alpha=q.shape[-1] ** -0.5)
+    scores = grid.flatten(-2)
+    torch.baddbmm(scores, q, across, alpha=q.shape[-1] ** -0.5, out=scores)
     return torch.softmax(scores, -1, out=scores)
 
 
