@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +22,8 @@ from methods.aggregators.pairs import (
     sites,
     update_of,
 )
+from sammit.errors import UserError
+from sammit.methods.aggregators import factors
 from sammit.methods.aggregators.base import Aggregator
 from sammit.methods.aggregators.factors import Products, down_of, product, rest_of
 from sammit.methods.state import WeightedMean
@@ -140,17 +144,37 @@ def test_flexlora_keeps_the_best_that_its_rank_can_hold(given: Sites) -> None:
     assert metrics["lora_error"] == pytest.approx((cut / whole) ** 0.5, abs=1e-6)
 
 
-@settings(max_examples=40)
-@given(sites())
-def test_products_are_the_same_whether_laid_side_by_side_or_summed(given: Sites) -> None:
-    """Factors that outweigh the dense sum are folded into it; both give the mean, and no more than both is held."""
-    products, dense = Products(), 8 * sum(out * width for out, width in given.widths)
-    for count, (state, weight) in enumerate(given.updates * 4, 1):
-        products.add(state, weight)
-        assert products.nbytes <= min(dense, count * sum(state[n].nbytes for up in UPS for n in (up, down_of(up))))
+@pytest.mark.parametrize("held", [1, 1 << 30], ids=["in a file", "in memory"])
+@pytest.mark.parametrize("together", [1, 3, 64])
+@settings(max_examples=15)
+@given(given=sites(), times=st.sampled_from([1, 4]))
+def test_products_are_the_same_wherever_factors_wait(held: int, together: int, given: Sites, times: int) -> None:
+    """Side by side or summed, many at once or one by one: both give the mean."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(factors, "HELD", held)
+        patch.setattr(factors, "TOGETHER", together)
+        with Products() as products:
+            for state, weight in given.updates * times:
+                products.add(state, weight)
+            check_products(products, given)
+
+
+def test_a_full_folder_for_factors_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    message = "No space left on device while keeping low-rank factors; make room, or set TMPDIR"
+    with Products() as products, pytest.raises(UserError, match=message):
+        monkeypatch.setattr(products._file, "write", full)
+        products.add(random_state([(4, 5), (5, 4)], 2, 0), 1.0)
+
+
+def check_products(products: Products, given: Sites) -> None:
+    """Against the dense mean; factors are never wider than they have to be."""
     for place, up in enumerate(UPS):
         left, right = products.factors(up)
-        assert (len(left), right.shape[1]) == given.widths[place] and left.shape[1] == len(right)
+        assert (len(left), right.shape[1]) == given.widths[place]
+        assert left.shape[1] == len(right) <= max(given.widths[place])
         assert relative(left @ right, given.wanted(place)) < 1e-12
         assert relative(products.mean(up), given.wanted(place)) < 1e-12
     assert products.error(products.mean) == 0.0

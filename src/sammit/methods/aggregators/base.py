@@ -109,12 +109,13 @@ class Aggregator:
             shared: the server's tensors before the round; they are kept where no update comes.
             updates: in site order; consumed as they arrive.
         """
-        mean, products = WeightedMean(), Products()
-        for tensors, weight in updates:
-            full = self.fill(tensors, shared)
-            mean.add(full, weight)
-            products.add(full, weight)
-        return self.merged(shared, mean.mean(), products) if mean.weight else (shared, {})
+        mean = WeightedMean()
+        with Products() as products:
+            for tensors, weight in updates:
+                full = self.fill(tensors, shared)
+                mean.add(full, weight)
+                products.add(full, weight)
+            return self.merged(shared, mean.mean(), products) if mean.weight else (shared, {})
 
     def merged(self, shared: AnyState, mean: State, products: Products) -> tuple[State, Mapping[str, float]]:
         """From the mean of every tensor and of every product to the next shared tensors; the means by default."""

@@ -7,14 +7,26 @@ hold. Pairs of adapters of other names, such as "own_lora", stay at a site and a
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from io import SEEK_END
+from tempfile import SpooledTemporaryFile, gettempdir
+from typing import IO
 
 import torch
 from torch import Tensor
 
+from sammit.errors import UserError
 from sammit.methods.state import has_component
 
 COMPONENT, DOWN, UP, REST = "lora", "_down.weight", "_up.weight", "_rest"
+
+HELD = 1 << 22
+"""Bytes of factors that wait in memory."""
+
+TOGETHER = 64
+"""Sites whose factors are multiplied at once; one by one each would go over the whole sum."""
 
 
 def is_down(name: str) -> bool:
@@ -58,27 +70,39 @@ def product(state: Mapping[str, Tensor], up: str) -> Tensor:
     return state[up].double() @ state[down_of(up)].double()
 
 
-class Products:
-    """sum_k n_k B_k A_k / n of every pair: of each the sites' factors, or the dense sum where that is smaller.
+class Products(AbstractContextManager["Products"]):
+    """sum_k n_k B_k A_k / n of every pair, which is summed when it is asked for.
 
-    Memory grows with the sites by their factors, as they were sent, until these outweigh the dense sums: at most that
-    of the dense weights in float64, whatever the number of sites.
+    Until then the sites' factors wait, beyond `HELD` bytes of them in a file of the system's folder for temporary
+    ones: memory has room for one pair's sum, whatever the number of sites.
     """
 
     def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(HELD)  # noqa: SIM115  (this object closes it)
         self._sums: dict[str, _Sum] = {}
         self._weight = 0.0
 
-    def add(self, state: Mapping[str, Tensor], weight: float) -> None:
-        """Add one site's pairs."""
-        for up in pairs(state):
-            self._sums.setdefault(up, _Sum()).add(state[up], state[down_of(up)], weight)
-        self._weight += weight
+    def __enter__(self) -> Products:
+        return self
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(total.nbytes for total in self._sums.values())
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, state: Mapping[str, Tensor], weight: float) -> None:
+        """Add one site's pairs.
+
+        Raises:
+            UserError: the folder for temporary files takes no more.
+        """
+        try:
+            for up in pairs(state):
+                if up not in self._sums:
+                    self._sums[up] = _Sum(self._file, len(state[up]), state[down_of(up)].shape[1])
+                self._sums[up].add(state[up], state[down_of(up)], weight)
+        except OSError as error:
+            reason = f"{gettempdir()}: {error.strerror} while keeping low-rank factors"
+            raise UserError(f"{reason}; make room, or set TMPDIR to a folder that has some") from None
+        self._weight += weight
 
     def names(self) -> list[str]:
         """The names of B."""
@@ -107,38 +131,44 @@ class Products:
 
 
 class _Sum:
-    """sum_k n_k B_k A_k of one pair."""
+    """sum_k n_k B_k A_k of one pair, over factors in a file.
 
-    def __init__(self) -> None:
-        self._sides: list[tuple[Tensor, Tensor, float]] = []
-        self._dense: Tensor | None = None
+    Attributes:
+        out, width: sides of the sum.
+    """
+
+    def __init__(self, file: IO[bytes], out: int, width: int) -> None:
+        self._file, self.out, self.width = file, out, width
+        self._starts, self._ranks = array("q"), array("q")  # a few bytes a site, where a list would take hundreds
 
     def add(self, up: Tensor, down: Tensor, weight: float) -> None:
         """Add n_k B_k A_k of (out, R) and (R, in)."""
-        if self._dense is not None:
-            self._dense += (weight * up.double()) @ down.double()
-            return
-        self._sides.append((up.clone(), down.clone(), weight))
-        if self.nbytes >= 8 * len(up) * down.shape[1]:
-            self._dense = self.product()
-            self._sides.clear()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        dense = 0 if self._dense is None else self._dense.nbytes
-        return dense + sum(up.nbytes + down.nbytes for up, down, _ in self._sides)
+        numbers = torch.cat([(weight * up.double()).flatten(), down.double().flatten()])
+        self._file.seek(0, SEEK_END)
+        self._starts.append(self._file.tell())
+        self._ranks.append(len(down))
+        self._file.write(numbers.numpy().tobytes())
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """(out, M) and (M, in) float64: the sites' side by side, or the dense sum and one."""
-        if self._dense is not None:
-            return self._dense, torch.eye(self._dense.shape[1], dtype=torch.float64)
-        left = torch.cat([weight * up.double() for up, _, weight in self._sides], 1)
-        return left, torch.cat([down.double() for _, down, _ in self._sides])
+        """(out, M) and (M, in) float64: the sites' side by side, or where these are wider the sum and one."""
+        if sum(self._ranks) > min(self.out, self.width):
+            return self.product(), torch.eye(self.width, dtype=torch.float64)
+        return self._side_by_side(0, len(self._ranks))
 
     def product(self) -> Tensor:
         """(out, in) float64."""
-        if self._dense is not None:
-            return self._dense
-        left, right = self.factors()
-        return left @ right
+        total = torch.zeros(self.out, self.width, dtype=torch.float64)
+        for first in range(0, len(self._ranks), TOGETHER):
+            total.addmm_(*self._side_by_side(first, first + TOGETHER))
+        return total
+
+    def _side_by_side(self, first: int, end: int) -> tuple[Tensor, Tensor]:
+        """(out, M) times their weights and (M, in), float64, of some of the sites."""
+        lefts, rights = [], []
+        for start, rank in zip(self._starts[first:end], self._ranks[first:end], strict=True):
+            self._file.seek(start)
+            numbers = self._file.read(8 * rank * (self.out + self.width))
+            both = torch.frombuffer(bytearray(numbers), dtype=torch.float64)
+            lefts.append(both[: self.out * rank].view(self.out, rank))
+            rights.append(both[self.out * rank :].view(rank, self.width))
+        return torch.cat(lefts, 1), torch.cat(rights)
