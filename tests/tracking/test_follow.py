@@ -163,6 +163,16 @@ def test_what_is_not_installed(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert not list(tmp_path.iterdir())
 
 
+def test_a_database_needs_the_whole_of_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told before anything runs, not in the log of a run that goes on untracked."""
+    from sammit.tracking import mlflow
+
+    monkeypatch.setattr(mlflow, "find_spec", lambda package: object() if package == "mlflow" else None)
+    with pytest.raises(UserError, match=r"sqlite:///ml.db is a database.*; pip install mlflow, or name a server"):
+        mlflow.Tracker("sqlite:///ml.db")
+    assert mlflow.Tracker("file:/tmp/x").address == "file:/tmp/x"
+
+
 def test_a_password_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor in a message: it goes where MLflow looks for it."""
     from sammit.tracking import mlflow

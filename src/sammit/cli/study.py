@@ -29,7 +29,7 @@ def study(
     methods: str | None = typer.Option(None, "--methods", metavar="A,B", help="Only these methods."),
     unseen: str | None = typer.Option(None, "--unseen", metavar="S,T", help="These sites unseen in turn; each; none."),
     seeds: str | None = typer.Option(None, "--seeds", metavar="0,1", help="These seeds."),
-    search: bool = typer.Option(False, "--search", help="Choose settings on validation patients; see [search]."),
+    search: bool = typer.Option(False, "--search", help="Choose settings on validation patients, as its table says."),
     jobs: int = typer.Option(0, "--jobs", min=0, help="Cells at once; 0: as many as cores and memory allow."),
     dry_run: bool = typer.Option(False, "--dry-run", help="Say which cells there are and which are done; start none."),
     track: str = typer.Option("", "--track", help="Also tell mlflow or tensorboard of each run; docs/watching.md."),

@@ -20,6 +20,9 @@ EXPERIMENT = "sammit"
 LONGEST = 6000  # letters of a parameter that are taken
 TOGETHER = 100  # parameters, and at most ten times as many numbers, in one request
 
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""How addresses of databases begin."""
+
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # it would tell its makers how it is used
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the run goes on meanwhile, but its end waits
@@ -42,6 +45,11 @@ class Tracker:
                 "http://127.0.0.1:5000, or file:/PATH for a folder"
             )
         self.address = _without_password(self._uri)
+        if self._uri.startswith(DATABASES) and not (find_spec("sqlalchemy") and find_spec("alembic")):
+            raise UserError(
+                f"--track mlflow: {self.address} is a database, which the small package of the extra cannot write; "
+                "pip install mlflow, or name a server or a folder (file:/PATH)"
+            )
 
     def begin(self, name: str, recipe: Mapping[str, str], known: str) -> str:
         """A run of the experiment "sammit"; MLFLOW_EXPERIMENT_NAME names another."""
