@@ -16,7 +16,6 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-pytestmark = pytest.mark.slow
 
 
 def blocks(language: str) -> list[str]:
@@ -32,6 +31,7 @@ def run(command: list[str], **environment: str) -> str:
     return answer.stdout
 
 
+@pytest.mark.slow
 def test_commands_on_generated_sites(tmp_path: Path) -> None:
     block = next(block for block in blocks("") if "data phantom" in block)
     for line in block.strip().splitlines():
@@ -43,6 +43,7 @@ def test_commands_on_generated_sites(tmp_path: Path) -> None:
     assert masks and all(set(np.unique(np.asarray(Image.open(mask)))) <= {0, 255} for mask in masks)
 
 
+@pytest.mark.slow
 def test_the_demo(tmp_path: Path) -> None:
     """What `make demo` runs once the environment stands, with one seed."""
     out = tmp_path / "demo"

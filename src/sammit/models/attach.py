@@ -41,7 +41,8 @@ def attach(model: PromptFreeSam, config: ModelConfig) -> None:
                 adapter = module.Adapter(attention.width, attention.inner, options)
                 attention.adapters[name.replace(DECODER, "")] = adapter
             continue
+        where = getattr(options, "blocks", "all")  # options need not be a `BlockOptions`
         for index, block in enumerate(encoder.blocks):
             place = Place(index, len(encoder.blocks), bool(block.window))
-            if chosen(options.blocks, place, f"model.{name}.blocks"):
+            if chosen(where, place, f"model.{name}.blocks"):
                 block.adapters[name] = module.Adapter(block.width, options)
