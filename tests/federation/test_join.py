@@ -277,7 +277,7 @@ def test_a_site_that_was_unseen_may_join_with_test_patients_of_its_own(three: Pa
 @pytest.mark.parametrize("method", tiny.METHODS)
 def test_every_method_lets_a_site_join_or_says_why_not(three: Path, tmp_path: Path, method: str) -> None:
     """Where it joins, nothing that is shared has moved and its own part has."""
-    run = tiny.run(quick(three, method, training={"rounds": 1}), tmp_path / "run")
+    run = tiny.run(quick(three, method, training={"rounds": 1, "local_steps": 2}), tmp_path / "run")
     newcomer = open_newcomer(run, "cedar", None, STEPS)
     try:
         out = join(newcomer, tmp_path / "out", lambda one: None, [1])
