@@ -94,14 +94,10 @@ class Products(AbstractContextManager["Products"]):
         Raises:
             UserError: the folder for temporary files takes no more.
         """
-        try:
-            for up in pairs(state):
-                if up not in self._sums:
-                    self._sums[up] = _Sum(self._file, len(state[up]), state[down_of(up)].shape[1])
-                self._sums[up].add(state[up], state[down_of(up)], weight)
-        except OSError as error:
-            reason = f"{gettempdir()}: {error.strerror} while keeping low-rank factors"
-            raise UserError(f"{reason}; make room, or set TMPDIR to a folder that has some") from None
+        for up in pairs(state):
+            if up not in self._sums:
+                self._sums[up] = _Sum(self._file, len(state[up]), state[down_of(up)].shape[1])
+            self._sums[up].add(state[up], state[down_of(up)], weight)
         self._weight += weight
 
     def names(self) -> list[str]:
@@ -144,10 +140,15 @@ class _Sum:
     def add(self, up: Tensor, down: Tensor, weight: float) -> None:
         """Add n_k B_k A_k of (out, R) and (R, in)."""
         numbers = torch.cat([(weight * up.double()).flatten(), down.double().flatten()])
-        self._file.seek(0, SEEK_END)
-        self._starts.append(self._file.tell())
-        self._ranks.append(len(down))
-        self._file.write(numbers.numpy().tobytes())
+        try:
+            self._file.seek(0, SEEK_END)
+            self._starts.append(self._file.tell())
+            self._ranks.append(len(down))
+            self._file.write(numbers.numpy().tobytes())
+            self._file.flush()  # a full disk is told here, not where the numbers are read again
+        except OSError as error:
+            reason = f"{gettempdir()}: {error.strerror} while keeping low-rank factors"
+            raise UserError(f"{reason}; make room, or set TMPDIR to a folder that has some") from None
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """(out, M) and (M, in) float64: the sites' side by side, or where these are wider the sum and one."""
