@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.conftest import relative
-from sammit.models import attention, chunks
+from sammit.models import attention, chunks, products
 
 GRIDS = [(3, 5), (5, 2), (1, 4), (4, 4)]
 
@@ -91,9 +91,9 @@ def test_bf16_errs_by_as_much_as_plain_attention(scores: int, monkeypatch: pytes
 def test_only_where_it_pays_and_can_be_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a processor; not where plain attention is asked for, nor in a program that is traced."""
     keys = torch.empty(1, 1, 2, 2, 1)
-    assert attention._in_chunks(keys)
-    assert not attention._in_chunks(keys.to("meta"))
+    assert attention.ways_of_ours(keys)
+    assert not attention.ways_of_ours(keys.to("meta"))
     with sdpa_kernel(SDPBackend.MATH):
-        assert not attention._in_chunks(keys)
-    monkeypatch.setattr(attention, "is_tracing", lambda: True)
-    assert not attention._in_chunks(keys)
+        assert not attention.ways_of_ours(keys)
+    monkeypatch.setattr(products, "is_tracing", lambda: True)
+    assert not attention.ways_of_ours(keys)

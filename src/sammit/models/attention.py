@@ -18,11 +18,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.backends.cuda import flash_sdp_enabled
-from torch.jit._trace import is_tracing
 from torch.nn.functional import interpolate, max_pool2d, pad, scaled_dot_product_attention
 
 from sammit.models.chunks import AttentionInChunks
+from sammit.models.positions import WithBiases
+from sammit.models.products import ways_of_ours
 
 Tables = tuple[Tensor, Tensor]
 """Relative positions by row and by column, (L, d) each."""
@@ -149,7 +149,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, tables: Tables | None) -> Tensor:
     """(B, heads, a, b, d) queries of the first places of (B, heads, h, w, d) keys and values -> (B, heads, a, b, d)."""
     if tables is None:
         mixed = scaled_dot_product_attention(q.flatten(2, 3), k.flatten(2, 3), v.flatten(2, 3))
-    elif _in_chunks(k):
+    elif ways_of_ours(k):
         mixed = chunked_attention(q, k, v, tables)
     else:
         mixed = folded_attention(q, k, v, tables)
@@ -161,10 +161,7 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     height, width, depth = k.shape[2:]
     by_row, by_column = _biases(q, (height, width), tables)
     long_q = torch.cat([q * depth**-0.5, by_row, by_column], dim=-1).flatten(2, 3)
-    rows = torch.eye(height, dtype=k.dtype, device=k.device).unsqueeze(1)
-    columns = torch.eye(width, dtype=k.dtype, device=k.device).unsqueeze(0)
-    places = (rows.expand(*k.shape[:4], -1), columns.expand(*k.shape[:4], -1))
-    long_k = torch.cat([k, *places], dim=-1).flatten(2, 3)
+    long_k = torch.cat([k, *_places(k)], dim=-1).flatten(2, 3)
     # Fused kernels want one width for q, k and v.
     long_v = pad(v.flatten(2, 3), (0, height + width))
     return scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., :depth]
@@ -172,19 +169,14 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
 
 def chunked_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     """The same as `folded_attention`, by other means."""
-    biases = _biases(q, k.shape[2:4], tables)
-    flat = (one.flatten(2, 3).flatten(0, 1) for one in (q, k, v, *biases))
-    return AttentionInChunks.apply(*flat).unflatten(0, q.shape[:2])  # type: ignore[no-any-return, no-untyped-call]
-
-
-def _in_chunks(k: Tensor) -> bool:
-    """Whether `chunked_attention` is the faster one, which it is on a processor, and possible.
-
-    Programs that are traced would hold each chunk, and what asks for torch's plain attention wants a second derivative.
-    """
-    traced = torch.compiler.is_compiling() or is_tracing()  # type: ignore[no-untyped-call]
-    plain = not flash_sdp_enabled()  # type: ignore[no-untyped-call]
-    return k.device.type == "cpu" and not traced and not plain
+    height, width, depth = k.shape[2:]
+    offsets = (_resized(table, side).to(q.dtype) for table, side in zip(tables, (height, width), strict=True))
+    long_q = WithBiases.apply(q.flatten(0, 1), *offsets)  # type: ignore[no-untyped-call]
+    if height + width <= depth:
+        k = torch.cat([k, *_places(k)], dim=-1)
+    keys, values = (one.flatten(2, 3).flatten(0, 1) for one in (k, v))
+    found = AttentionInChunks.apply(long_q.flatten(1, 2), keys, values, (height, width))  # type: ignore[no-untyped-call]
+    return found.unflatten(0, q.shape[:2])  # type: ignore[no-any-return]
 
 
 def _biases(q: Tensor, grid: tuple[int, int] | torch.Size, tables: Tables) -> tuple[Tensor, Tensor]:
@@ -195,10 +187,21 @@ def _biases(q: Tensor, grid: tuple[int, int] | torch.Size, tables: Tables) -> tu
     return by_row, by_column
 
 
+def _places(k: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, heads, h, w, h) and (B, heads, h, w, w): ones where a key has that row, that column."""
+    height, width = k.shape[2:4]
+    rows = torch.eye(height, dtype=k.dtype, device=k.device).unsqueeze(1)
+    columns = torch.eye(width, dtype=k.dtype, device=k.device).unsqueeze(0)
+    return rows.expand(*k.shape[:4], -1), columns.expand(*k.shape[:4], -1)
+
+
 def relative_table(table: Tensor, size: int) -> Tensor:
     """(L, d) offsets -> (size, size, d), entry [i, j] for offset i - j; resized where L is not 2 size - 1."""
-    length = 2 * size - 1
-    if table.shape[0] != length:
-        table = interpolate(table.T.unsqueeze(0), size=length, mode="linear")[0].T
     place = torch.arange(size, device=table.device)
-    return table[place[:, None] - place[None, :] + size - 1]
+    return _resized(table, size)[place[:, None] - place[None, :] + size - 1]
+
+
+def _resized(table: Tensor, size: int) -> Tensor:
+    """(L, d) offsets -> (2 size - 1, d)."""
+    length = 2 * size - 1
+    return table if len(table) == length else interpolate(table.T.unsqueeze(0), size=length, mode="linear")[0].T

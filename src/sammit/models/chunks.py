@@ -1,11 +1,12 @@
 """Attention with relative positions on a processor, some queries at a time, with a backward pass of its own.
 
-Folded into q and k, positions make every product of attention wider: at 64 x 64 tokens three times as wide as the head.
-Here the scores of some queries with all keys, few enough to stay in the processor's cache, are begun as the sum of
-their biases, and the product of q and k is added to them. What is kept for the backward pass is what came in; the
-backward pass makes the weights again.
+Here the scores of some queries with all keys, few enough to stay in the processor's cache, are made at a time. Queries
+come with what each gains by a key's row and column (`models/positions.py`). In a small grid the keys say their row and
+column too, and one product makes the score. In a large one, 64 x 64 tokens, that product would be three times as wide
+as the head: there a score is begun as the sum of its two biases, and the product of q and k is added to it. What is
+kept for the backward pass is what came in; the backward pass makes the weights again.
 
-    S = q k^T / sqrt(d) + b_row + b_column      P = softmax S      O = P v      dP = dO v^T
+    S = q k^T + b_row + b_column      P = softmax S      O = P v      dP = dO v^T
     dS = P * (dP - rowsum(P * dP))      db_row, db_column = dS summed over the columns, over the rows
 
 In bf16 scores and weights are rounded to it, as in attention without fusion; sums within a product and over chunks are
@@ -20,57 +21,80 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sammit.models.products import in_onednn, times
+
 SCORES = 1 << 20
 """How many scores are made at a time, at most, unless one query has more: 4 MB."""
 
 
 class AttentionInChunks(torch.autograd.Function):
-    """(G, n, d) queries, (G, h * w, d) keys and values, (G, n, h) and (G, n, w) biases -> (G, n, d).
+    """(G, n, d + h + w) queries, (G, h * w, d) or (G, h * w, d + h + w) keys, (G, h * w, e) values -> (G, n, e).
 
-    G counts heads of images; all in one precision, on the processor. It has no second derivative.
+    G counts heads of images; all in one precision, on the processor. It has no second derivative. `grid` is (h, w).
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]) -> Tensor:
         """What each query finds."""
-        found, across, room = torch.empty_like(q), k.mT.contiguous(), _room(q, k)
+        found, across, room = q.new_empty(*q.shape[:2], v.shape[-1]), k.mT.contiguous(), _room(q, k)
         for heads, some in _chunks(q, k):
-            weights = _weights(q[heads, some], across[heads], by_row[heads, some], by_column[heads, some], room)
-            torch.bmm(weights, v[heads], out=found[heads, some])
-        ctx.save_for_backward(q, k, v, by_row, by_column)
+            weights = _weights(q[heads, some], across[heads], grid, room)
+            found[heads, some] = _product(weights, v[heads])
+        ctx.save_for_backward(q, k, v)
+        ctx.grid = grid
         return found
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of each of `forward`'s arguments."""
-        q, k, v, by_row, by_column = ctx.saved_tensors
-        to_q, to_row, to_column = (torch.empty_like(one) for one in (q, by_row, by_column))
-        exact = torch.promote_types(k.dtype, torch.float32)  # of sums over chunks
-        to_k, to_v = (torch.zeros_like(one, dtype=exact) for one in (k, v))
-        across, values, room, more = k.mT.contiguous(), v.mT.contiguous(), _room(q, k), _room(q, k)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of each of `forward`'s tensors."""
+        q, k, v = ctx.saved_tensors
+        exact, depth = torch.promote_types(k.dtype, torch.float32), k.shape[-1]  # `exact` for sums over chunks
+        to_q, (to_k, to_v) = torch.empty_like(q), (one.new_zeros(one.mT.shape, dtype=exact) for one in (k, v))
+        grad, across, values = grad.contiguous(), k.mT.contiguous(), v.mT.contiguous()
+        room, more = _room(q, k), _room(q, k)
         for heads, some in _chunks(q, k):
-            queries, asked = q[heads, some], grad[heads, some]
-            weights = _weights(queries, across[heads], by_row[heads, some], by_column[heads, some], room)
-            to_v[heads] += torch.bmm(weights.mT, asked)
-            slopes = torch.bmm(asked, values[heads], out=_view(more, weights.shape))
+            queries, asked, slope = q[heads, some], grad[heads, some], to_q[heads, some]
+            weights = _weights(queries, across[heads], ctx.grid, room)
+            to_v[heads].add_(_product(asked.mT, weights))
+            slopes = _product(asked, values[heads], more)
             torch.ops.aten._softmax_backward_data(slopes, weights, -1, weights.dtype, grad_input=slopes)
-            torch.bmm(slopes, k[heads], out=to_q[heads, some])
-            to_k[heads] += torch.bmm(slopes.mT, queries)
-            grid = slopes.view(*slopes.shape[:2], by_row.shape[-1], by_column.shape[-1])
-            torch.sum(grid, -1, out=to_row[heads, some])
-            torch.sum(grid, -2, out=to_column[heads, some])
-        scale = q.shape[-1] ** -0.5
-        return to_q.mul_(scale), to_k.mul_(scale).to(k.dtype), to_v.to(v.dtype), to_row, to_column
+            slope[..., :depth] = _product(slopes, k[heads])
+            to_k[heads].add_(_product(queries[..., :depth].mT, slopes))
+            if by_position := queries.shape[-1] - depth:
+                by_row, by_column = slope[..., depth:].split(ctx.grid, -1)
+                pairs = slopes.unflatten(-1, ctx.grid)
+                torch.sum(pairs, -1, out=by_row)
+                torch.sum(pairs, -2, out=by_column)
+        return to_q, to_k.mT.to(k.dtype), to_v.mT.to(v.dtype), None
 
 
-def _weights(q: Tensor, across: Tensor, by_row: Tensor, by_column: Tensor, room: Tensor) -> Tensor:
-    """(g, c, h * w), written into `room`: how much each query of a chunk takes of every key of its head."""
-    grid = _view(room, (*q.shape[:2], by_row.shape[-1], by_column.shape[-1]))
-    torch.add(by_row.unsqueeze(-1), by_column.unsqueeze(-2), out=grid)
-    scores = grid.flatten(-2)
-    torch.baddbmm(scores, q, across, alpha=q.shape[-1] ** -0.5, out=scores)
+def _weights(q: Tensor, across: Tensor, grid: tuple[int, int], room: Tensor) -> Tensor:
+    """(g, c, h * w), perhaps in `room`: how much each query of a chunk takes of every key of its head."""
+    depth = across.shape[1]
+    if q.shape[-1] == depth:
+        scores = _product(q, across, room)
+    else:
+        by_row, by_column = q[..., depth:].split(grid, -1)
+        scores = _view(room, (*q.shape[:2], across.shape[2]))
+        torch.add(by_row.unsqueeze(-1), by_column.unsqueeze(-2), out=scores.unflatten(-1, grid))
+        if _by_onednn(q):
+            scores += _product(q[..., :depth], across)
+        else:
+            torch.baddbmm(scores, q[..., :depth], across, out=scores)
     return torch.softmax(scores, -1, out=scores)
+
+
+def _product(a: Tensor, b: Tensor, room: Tensor | None = None) -> Tensor:
+    """(g, n, c) and (g, c, m) -> (g, n, m), a b of each of g, perhaps in `room`."""
+    if _by_onednn(a):
+        return times(a[0], b[0].mT).unsqueeze(0)
+    return torch.bmm(a, b) if room is None else torch.bmm(a, b, out=_view(room, (*a.shape[:2], b.shape[2])))
+
+
+def _by_onednn(a: Tensor) -> bool:
+    """Whether the product of a chunk is one of two large matrices that oneDNN is the faster at."""
+    return a.shape[0] == 1 and in_onednn(a)
 
 
 def _chunks(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -88,6 +112,6 @@ def _room(q: Tensor, k: Tensor) -> Tensor:
     return q.new_empty(min(q.shape[0] * q.shape[1] * k.shape[1], max(SCORES, k.shape[1])))
 
 
-def _view(room: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
+def _view(room: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The first numbers of `room` as a tensor of that shape."""
     return room[: torch.Size(shape).numel()].view(shape)

@@ -14,6 +14,10 @@ from torch.utils.checkpoint import checkpoint
 
 from sammit.models.adapters.base import Adapter, with_adapters
 from sammit.models.attention import Tables, attention, windowed_attention
+from sammit.models.products import swap_linears, ways_of_ours
+
+AT_ONCE = 1 << 19
+"""How many numbers an MLP is given at a time in use: 2 MB."""
 
 
 class Block(nn.Module):
@@ -26,6 +30,7 @@ class Block(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
+        swap_linears(layer)
         self.layer_norm1, self.attn = layer.layer_norm1, layer.attn
         self.layer_norm2, self.mlp = layer.layer_norm2, layer.mlp
         self.window: int = layer.window_size
@@ -56,7 +61,18 @@ class Block(nn.Module):
         adapted = with_adapters(self.adapters, "after_attention", attended, attended)
         tokens = skip + with_adapters(self.adapters, "beside_attention", given, adapted)
         normed = self.layer_norm2(tokens)
-        return tokens + with_adapters(self.adapters, "beside_mlp", normed, self.mlp(normed))
+        return tokens + with_adapters(self.adapters, "beside_mlp", normed, self._thought(normed))
+
+    def _thought(self, normed: Tensor) -> Tensor:
+        """(B, h, w, D) -> (B, h, w, E), what the MLP makes of tokens.
+
+        Where nothing is kept for a backward pass it is some rows at a time: what is between its two layers, four times
+        as wide, then never leaves the processor's cache.
+        """
+        if torch.is_grad_enabled() or not ways_of_ours(normed):
+            return self.mlp(normed)  # type: ignore[no-any-return]
+        rows = max(1, AT_ONCE // normed[:, 0].numel())
+        return torch.cat([self.mlp(part) for part in normed.split(rows, dim=1)], dim=1)
 
     def _attend(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D), in windows where the block has them."""
@@ -148,7 +164,7 @@ class Encoder(Blocks):
 
     def prefix(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, H / patch, W / patch, D), the tokens that the block after the cut is given."""
-        tokens: Tensor = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
+        tokens: Tensor = self.patch_embed.projection(pixels).permute(0, 2, 3, 1).contiguous()
         if self.pos_embed is not None:
             tokens = tokens + resized_grid(self.pos_embed, tokens.shape[1], tokens.shape[2])
         return self.through(self.blocks[: self.cut], tokens)

@@ -90,7 +90,7 @@ class HieraEncoder(Blocks):
 
     def _early(self, pixels: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> the maps after the first `cut` blocks."""
-        tokens: Tensor = self.patch_embed.projection(pixels).permute(0, 2, 3, 1)
+        tokens: Tensor = self.patch_embed.projection(pixels).permute(0, 2, 3, 1).contiguous()
         return self._run(self.blocks[: self.cut], [tokens + self._positions(*tokens.shape[1:3])])
 
     def _run(self, blocks: Iterable[Block], maps: list[Tensor]) -> list[Tensor]:

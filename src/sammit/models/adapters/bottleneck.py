@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sammit.errors import UserError
 from sammit.models.adapters.base import BlockAdapter, BlockOptions
+from sammit.models.products import Linear
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Adapter(BlockAdapter):
 def _bottleneck(width: int, options: Options) -> nn.Sequential:
     hidden = max(1, int(options.ratio * width))
     activation = nn.GELU() if options.activation == "gelu" else nn.ReLU()
-    layers = nn.Sequential(nn.Linear(width, hidden), activation, nn.Linear(hidden, width))
+    layers = nn.Sequential(Linear(width, hidden), activation, Linear(hidden, width))
     if options.init == "zero":
         nn.init.zeros_(layers[2].weight)  # type: ignore[arg-type]
         nn.init.zeros_(layers[2].bias)  # type: ignore[arg-type]

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from sammit.models.products import Linear
+
 
 def factors(given: int, wanted: int, rank: int) -> tuple[nn.Linear, nn.Linear]:
     """A (rank x given), Kaiming, and B (wanted x rank), zero: at first their product adds nothing."""
-    down, up = nn.Linear(given, rank, bias=False), nn.Linear(rank, wanted, bias=False)
+    down, up = Linear(given, rank, bias=False), Linear(rank, wanted, bias=False)
     nn.init.kaiming_uniform_(down.weight, a=sqrt(5))
     nn.init.zeros_(up.weight)
     return down, up
