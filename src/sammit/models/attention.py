@@ -161,7 +161,10 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     height, width, depth = k.shape[2:]
     by_row, by_column = _biases(q, (height, width), tables)
     long_q = torch.cat([q * depth**-0.5, by_row, by_column], dim=-1).flatten(2, 3)
-    long_k = torch.cat([k, *_places(k)], dim=-1).flatten(2, 3)
+    rows = torch.eye(height, dtype=k.dtype, device=k.device).unsqueeze(1)
+    columns = torch.eye(width, dtype=k.dtype, device=k.device).unsqueeze(0)
+    places = (rows.expand(*k.shape[:4], -1), columns.expand(*k.shape[:4], -1))
+    long_k = torch.cat([k, *places], dim=-1).flatten(2, 3)
     # Fused kernels want one width for q, k and v.
     long_v = pad(v.flatten(2, 3), (0, height + width))
     return scaled_dot_product_attention(long_q, long_k, long_v, scale=1.0)[..., :depth]
@@ -169,13 +172,11 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
 
 def chunked_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     """The same as `folded_attention`, by other means."""
-    height, width, depth = k.shape[2:]
-    offsets = (_resized(table, side).to(q.dtype) for table, side in zip(tables, (height, width), strict=True))
+    grid = (k.shape[2], k.shape[3])
+    offsets = (_resized(table, side).to(q.dtype) for table, side in zip(tables, grid, strict=True))
     long_q = WithBiases.apply(q.flatten(0, 1), *offsets)  # type: ignore[no-untyped-call]
-    if height + width <= depth:
-        k = torch.cat([k, *_places(k)], dim=-1)
     keys, values = (one.flatten(2, 3).flatten(0, 1) for one in (k, v))
-    found = AttentionInChunks.apply(long_q.flatten(1, 2), keys, values, (height, width))  # type: ignore[no-untyped-call]
+    found = AttentionInChunks.apply(long_q.flatten(1, 2), keys, values, grid)  # type: ignore[no-untyped-call]
     return found.unflatten(0, q.shape[:2])  # type: ignore[no-any-return]
 
 
@@ -185,14 +186,6 @@ def _biases(q: Tensor, grid: tuple[int, int] | torch.Size, tables: Tables) -> tu
     by_row = torch.einsum("bnhwc,hkc->bnhwk", q, rows[: q.shape[2]])
     by_column = torch.einsum("bnhwc,wkc->bnhwk", q, columns[: q.shape[3]])
     return by_row, by_column
-
-
-def _places(k: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, heads, h, w, h) and (B, heads, h, w, w): ones where a key has that row, that column."""
-    height, width = k.shape[2:4]
-    rows = torch.eye(height, dtype=k.dtype, device=k.device).unsqueeze(1)
-    columns = torch.eye(width, dtype=k.dtype, device=k.device).unsqueeze(0)
-    return rows.expand(*k.shape[:4], -1), columns.expand(*k.shape[:4], -1)
 
 
 def relative_table(table: Tensor, size: int) -> Tensor:

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from sammit.models.products import in_onednn, times
 
@@ -28,7 +29,7 @@ SCORES = 1 << 20
 
 
 class AttentionInChunks(torch.autograd.Function):
-    """(G, n, d + h + w) queries, (G, h * w, d) or (G, h * w, d + h + w) keys, (G, h * w, e) values -> (G, n, e).
+    """(G, n, d + h + w) queries, (G, h * w, d) keys and values -> (G, n, d).
 
     G counts heads of images; all in one precision, on the processor. It has no second derivative. `grid` is (h, w).
     """
@@ -36,12 +37,12 @@ class AttentionInChunks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]) -> Tensor:
         """What each query finds."""
-        found, across, room = q.new_empty(*q.shape[:2], v.shape[-1]), k.mT.contiguous(), _room(q, k)
-        for heads, some in _chunks(q, k):
-            weights = _weights(q[heads, some], across[heads], grid, room)
-            found[heads, some] = _product(weights, v[heads])
         ctx.save_for_backward(q, k, v)
         ctx.grid = grid
+        found, room, k = v.new_empty(*q.shape[:2], v.shape[-1]), _room(q, k), _placed(k, grid)
+        for heads, some in _chunks(q, k):
+            weights = _weights(q[heads, some], k[heads], grid, room)
+            found[heads, some] = _product(weights, v[heads])
         return found
 
     @staticmethod
@@ -49,19 +50,19 @@ class AttentionInChunks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of each of `forward`'s tensors."""
         q, k, v = ctx.saved_tensors
-        exact, depth = torch.promote_types(k.dtype, torch.float32), k.shape[-1]  # `exact` for sums over chunks
+        exact, inner = torch.promote_types(k.dtype, torch.float32), k.shape[-1]  # `exact` for sums over chunks
         to_q, (to_k, to_v) = torch.empty_like(q), (one.new_zeros(one.mT.shape, dtype=exact) for one in (k, v))
-        grad, across, values = grad.contiguous(), k.mT.contiguous(), v.mT.contiguous()
-        room, more = _room(q, k), _room(q, k)
+        grad, k, room, more = grad.contiguous(), _placed(k, ctx.grid), _room(q, k), _room(q, k)
+        depth = k.shape[-1]
         for heads, some in _chunks(q, k):
             queries, asked, slope = q[heads, some], grad[heads, some], to_q[heads, some]
-            weights = _weights(queries, across[heads], ctx.grid, room)
+            weights = _weights(queries, k[heads], ctx.grid, room)
             to_v[heads].add_(_product(asked.mT, weights))
-            slopes = _product(asked, values[heads], more)
+            slopes = _product(asked, v[heads].mT, more)
             torch.ops.aten._softmax_backward_data(slopes, weights, -1, weights.dtype, grad_input=slopes)
             slope[..., :depth] = _product(slopes, k[heads])
-            to_k[heads].add_(_product(queries[..., :depth].mT, slopes))
-            if by_position := queries.shape[-1] - depth:
+            to_k[heads].add_(_product(queries[..., :inner].mT, slopes))
+            if queries.shape[-1] > depth:
                 by_row, by_column = slope[..., depth:].split(ctx.grid, -1)
                 pairs = slopes.unflatten(-1, ctx.grid)
                 torch.sum(pairs, -1, out=by_row)
@@ -69,19 +70,28 @@ class AttentionInChunks(torch.autograd.Function):
         return to_q, to_k.mT.to(k.dtype), to_v.mT.to(v.dtype), None
 
 
-def _weights(q: Tensor, across: Tensor, grid: tuple[int, int], room: Tensor) -> Tensor:
+def _placed(k: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(G, h * w, d) -> (G, h * w, d + h + w), keys that say their row and column; as they are where that is too wide."""
+    if sum(grid) > k.shape[-1]:
+        return k
+    places = torch.cartesian_prod(*(torch.arange(side) for side in grid))
+    known = [one_hot(place, side).to(k.dtype) for place, side in zip(places.unbind(-1), grid, strict=True)]
+    return torch.cat([k, *(one.expand(len(k), -1, -1) for one in known)], dim=-1)
+
+
+def _weights(q: Tensor, k: Tensor, grid: tuple[int, int], room: Tensor) -> Tensor:
     """(g, c, h * w), perhaps in `room`: how much each query of a chunk takes of every key of its head."""
-    depth = across.shape[1]
+    depth = k.shape[-1]
     if q.shape[-1] == depth:
-        scores = _product(q, across, room)
+        scores = _product(q, k.mT, room)
     else:
         by_row, by_column = q[..., depth:].split(grid, -1)
-        scores = _view(room, (*q.shape[:2], across.shape[2]))
+        scores = _view(room, (*q.shape[:2], k.shape[1]))
         torch.add(by_row.unsqueeze(-1), by_column.unsqueeze(-2), out=scores.unflatten(-1, grid))
         if _by_onednn(q):
-            scores += _product(q[..., :depth], across)
+            scores += _product(q[..., :depth], k.mT)
         else:
-            torch.baddbmm(scores, q[..., :depth], across, out=scores)
+            torch.baddbmm(scores, q[..., :depth], k.mT, out=scores)
     return torch.softmax(scores, -1, out=scores)
 
 

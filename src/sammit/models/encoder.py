@@ -16,8 +16,8 @@ from sammit.models.adapters.base import Adapter, with_adapters
 from sammit.models.attention import Tables, attention, windowed_attention
 from sammit.models.products import swap_linears, ways_of_ours
 
-AT_ONCE = 1 << 19
-"""How many numbers an MLP is given at a time in use: 2 MB."""
+AT_ONCE = 1 << 20
+"""How many numbers an MLP is given at a time in use: 4 MB."""
 
 
 class Block(nn.Module):

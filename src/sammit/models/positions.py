@@ -31,7 +31,7 @@ class WithBiases(torch.autograd.Function):
         torch.mul(q, depth**-0.5, out=long[..., :depth])
         for part, met in zip(_biases(long, ctx.grid), _met(_product(q, offsets), ctx.grid), strict=True):
             part.copy_(met)
-        ctx.save_for_backward(q, offsets)
+        ctx.save_for_backward(q if any(ctx.needs_input_grad[1:]) else None, offsets)
         return long
 
     @staticmethod
@@ -39,11 +39,12 @@ class WithBiases(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of each of `forward`'s arguments."""
         q, offsets = ctx.saved_tensors
-        products = q.new_zeros(*q.shape[:3], len(offsets))
+        products = grad.new_zeros(*grad.shape[:3], len(offsets))
         for part, met in zip(_biases(grad, ctx.grid), _met(products, ctx.grid), strict=True):
             met.copy_(part)
-        to_q = _product(products, offsets.T).add_(grad[..., : q.shape[-1]], alpha=q.shape[-1] ** -0.5)
-        if not any(ctx.needs_input_grad[1:]):
+        depth = offsets.shape[1]
+        to_q = _product(products, offsets.T).add_(grad[..., :depth], alpha=depth**-0.5)
+        if q is None:
             return to_q, None, None
         to_offsets = products.flatten(0, 2).T @ q.flatten(0, 2)
         rows, columns = to_offsets.split([2 * side - 1 for side in ctx.grid])
