@@ -175,7 +175,7 @@ def chunked_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor
     grid = (k.shape[2], k.shape[3])
     offsets = (_resized(table, side).to(q.dtype) for table, side in zip(tables, grid, strict=True))
     long_q = WithBiases.apply(q.flatten(0, 1), *offsets)  # type: ignore[no-untyped-call]
-    keys, values = (one.flatten(2, 3).flatten(0, 1) for one in (k, v))
+    keys, values = (one.flatten(2, 3).flatten(0, 1).contiguous() for one in (k, v))
     found = AttentionInChunks.apply(long_q.flatten(1, 2), keys, values, grid)  # type: ignore[no-untyped-call]
     return found.unflatten(0, q.shape[:2])  # type: ignore[no-any-return]
 

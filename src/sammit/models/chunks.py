@@ -24,8 +24,8 @@ from torch.nn.functional import one_hot
 
 from sammit.models.products import in_onednn, times
 
-SCORES = 1 << 20
-"""How many scores are made at a time, at most, unless one query has more: 4 MB."""
+AT_ONCE = 4 << 20
+"""How many bytes of scores are made at a time, at most, unless one query has more."""
 
 
 class AttentionInChunks(torch.autograd.Function):
@@ -108,10 +108,10 @@ def _by_onednn(a: Tensor) -> bool:
 
 
 def _chunks(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
-    """All (heads, queries) in pieces of at most `SCORES` scores: whole heads where they fit, else parts of one."""
-    queries, keys = q.shape[1], k.shape[1]
-    heads = max(1, SCORES // (queries * keys))
-    rows = min(queries, max(1, SCORES // keys))
+    """All (heads, queries) in pieces of at most `AT_ONCE`: whole heads where they fit, else parts of one."""
+    queries, keys, scores = q.shape[1], k.shape[1], AT_ONCE // q.itemsize
+    heads = max(1, scores // (queries * keys))
+    rows = min(queries, max(1, scores // keys))
     for head in range(0, q.shape[0], heads):
         for row in range(0, queries, rows):
             yield slice(head, head + heads), slice(row, row + rows)
@@ -119,7 +119,7 @@ def _chunks(q: Tensor, k: Tensor) -> Iterator[tuple[slice, slice]]:
 
 def _room(q: Tensor, k: Tensor) -> Tensor:
     """Memory for the scores of one chunk; fresh memory for every chunk would cost more than the sums in it."""
-    return q.new_empty(min(q.shape[0] * q.shape[1] * k.shape[1], max(SCORES, k.shape[1])))
+    return q.new_empty(min(q.shape[0] * q.shape[1] * k.shape[1], max(AT_ONCE // q.itemsize, k.shape[1])))
 
 
 def _view(room: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ class WithBiases(torch.autograd.Function):
         """Each query, what it gains by each row, and by each column."""
         offsets = torch.cat([rows.flip(0), columns.flip(0)])
         height, width = ctx.grid = (len(rows) // 2 + 1, len(columns) // 2 + 1)
-        depth = q.shape[-1]
+        depth, q = q.shape[-1], q.contiguous()
         long = q.new_empty(*q.shape[:3], depth + height + width)
         torch.mul(q, depth**-0.5, out=long[..., :depth])
         for part, met in zip(_biases(long, ctx.grid), _met(_product(q, offsets), ctx.grid), strict=True):
