@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+REFERENCE = "reference"
+
 RETURNING = "reference, memory given back"
 """The reference with what `sammit` does where memory is to be small: a saving that needs no model of ours."""
 
 SIDES = {
-    "reference": ("fp32", False),
+    REFERENCE: ("fp32", False),
     RETURNING: ("fp32", False),
     "fp32": ("fp32", False),
     "fp32, checkpointing": ("fp32", True),
@@ -83,7 +85,7 @@ def beside_reference(name: str, what: str, found: dict[str, Any], device: str) -
         found: side -> seconds, peak_bytes, and `check`, a number that shows that the sides did the same.
         device: where.
     """
-    reference = found["reference"]
+    reference = found[REFERENCE]
     sides = {
         side: {
             "seconds": round(one["seconds"], 4),
@@ -97,7 +99,7 @@ def beside_reference(name: str, what: str, found: dict[str, Any], device: str) -
     return {
         "name": name,
         "ours": sides["bf16"]["seconds"],
-        "reference": sides["reference"]["seconds"],
+        "reference": sides[REFERENCE]["seconds"],
         "ratio": sides["bf16"]["times_faster"],
         "unit": f"seconds {what}; the ratio is how many times faster",
         "sides": sides,

@@ -13,7 +13,7 @@ import argparse
 import json
 from statistics import median
 
-from benchmarks.eager import RETURNING, SIDES, beside_reference, built, peak_bytes, waited
+from benchmarks.eager import REFERENCE, RETURNING, SIDES, beside_reference, built, peak_bytes, waited
 from benchmarks.measure import apart, show
 
 
@@ -35,6 +35,8 @@ def one(side: str, name: str, size: int, repeat: int, device: str) -> dict[str, 
     training = TrainingConfig(batch_size=1, precision=precision, checkpointing=checkpointing, device=device)
     if checkpointing or side == RETURNING:
         heap.map_blocks()
+    elif side != REFERENCE:
+        heap.keep_blocks()
     trainer = Trainer(model, names, training, 0, repeat + 1)
     seconds = []
     for _ in range(repeat + 1):

@@ -1,4 +1,4 @@
-"""Long blocks are given back although others lie behind them."""
+"""Long blocks are given back although others lie behind them, or kept although nothing does."""
 
 from __future__ import annotations
 
@@ -20,14 +20,28 @@ with open("/proc/self/status") as status:
 """
 
 
-def resident(mapped: bool) -> int:
-    """MB in a process that holds every other of 40 blocks of 5 MB."""
-    answer = subprocess.run(
-        [sys.executable, "-c", SIEVE.format(mapped=mapped)], capture_output=True, check=True, text=True
-    )
+KEPT = """
+from sammit import heap
+if {kept}:
+    heap.keep_blocks()
+for _ in range(2):
+    del (blocks := [b"x" * (20 << 20) for _ in range(10)])[:]
+with open("/proc/self/status") as status:
+    print(next(line.split()[1] for line in status if line.startswith("VmRSS")))
+"""
+
+
+def resident(program: str) -> int:
+    """MB at a program's end."""
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
     return int(answer.stdout) // 1000
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")
 def test_long_blocks_are_the_systems_again() -> None:
-    assert resident(True) < 150 < 190 < resident(False)
+    assert resident(SIEVE.format(mapped=True)) < 150 < 190 < resident(SIEVE.format(mapped=False))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's heap")
+def test_what_is_free_at_the_end_stays_for_the_next_step() -> None:
+    assert resident(KEPT.format(kept=False)) < 100 < 190 < resident(KEPT.format(kept=True))

@@ -18,8 +18,9 @@ from sammit.federation.prepare import fresh, make_method
 def test_memory_goes_back_where_it_is_to_be_small(
     training: dict[str, Any], small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[bool] = []
-    monkeypatch.setattr(heap, "map_blocks", lambda: told.append(True))
+    told: list[str] = []
+    monkeypatch.setattr(heap, "map_blocks", lambda: told.append("back"))
+    monkeypatch.setattr(heap, "keep_blocks", lambda: told.append("kept"))
     experiment = tiny.experiment(Path("nowhere"), training=training)
     fresh(experiment, make_method(experiment), 1)
-    assert told == [True] * small
+    assert told == ["back" if small else "kept"]

@@ -166,6 +166,8 @@ def fresh(experiment: Experiment, method: Method, structures: int) -> Fresh:
     if experiment.training.checkpointing:
         set_checkpointing(model)
         heap.map_blocks()
+    else:
+        heap.keep_blocks()
     model.to(experiment.training.device)
     return Fresh(model, tuple(live), held, base)
 
