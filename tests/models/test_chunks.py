@@ -12,20 +12,23 @@ from sammit.models import attention, chunks, products
 GRIDS = [(3, 5), (5, 2), (1, 4), (4, 4)]
 
 
-def drawn(grid: tuple[int, int], dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, ...]:
+def drawn(grid: tuple[int, int], dtype: torch.dtype = torch.float64, depth: int = 4) -> tuple[torch.Tensor, ...]:
     """Queries, keys and values of two images and three heads, and relative positions."""
     torch.manual_seed(0)
-    qkv = [torch.randn(2, 3, *grid, 4, dtype=dtype, requires_grad=True) for _ in range(3)]
-    return (*qkv, *(torch.randn(2 * side - 1, 4, dtype=dtype, requires_grad=True) for side in grid))
+    qkv = [torch.randn(2, 3, *grid, depth, dtype=dtype, requires_grad=True) for _ in range(3)]
+    return (*qkv, *(torch.randn(2 * side - 1, depth, dtype=dtype, requires_grad=True) for side in grid))
 
 
 @pytest.mark.parametrize("scores", [1, 7, 60, 1 << 21], ids=["a query each", "parts of heads", "some heads", "all"])
+@pytest.mark.parametrize("depth", [4, 9], ids=["a large grid", "a small grid"])
 @pytest.mark.parametrize("grid", GRIDS)
 def test_equals_folded_attention_with_every_gradient(
-    grid: tuple[int, int], scores: int, monkeypatch: pytest.MonkeyPatch
+    grid: tuple[int, int], depth: int, scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "SCORES", scores)
-    *qkv, rows, columns = given = drawn(grid)
+    """Rows and columns together are more than a head's channels, or not."""
+    assert (sum(grid) > depth) == (depth == 4)
+    monkeypatch.setattr(chunks, "AT_ONCE", scores * 8)
+    *qkv, rows, columns = given = drawn(grid, depth=depth)
     results = []
     for way in (attention.folded_attention, attention.chunked_attention):
         found = way(*qkv, (rows, columns))
@@ -36,7 +39,7 @@ def test_equals_folded_attention_with_every_gradient(
 
 
 def test_queries_at_the_first_places_of_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SCORES", 20)
+    monkeypatch.setattr(chunks, "AT_ONCE", 20 * 8)
     q, k, v, *tables = drawn((4, 5))
     few = q[:, :, :2, :3]
     expected = attention.folded_attention(few, k, v, (tables[0], tables[1]))
@@ -44,7 +47,7 @@ def test_queries_at_the_first_places_of_a_grid(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_gradients_by_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chunks, "SCORES", 11)
+    monkeypatch.setattr(chunks, "AT_ONCE", 11 * 8)
     assert torch.autograd.gradcheck(
         lambda q, k, v, *tables: attention.chunked_attention(q, k, v, (tables[0], tables[1])), drawn((2, 3))
     )
@@ -72,7 +75,7 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, tables: a
 @pytest.mark.parametrize("scores", [100, 1 << 20], ids=["many chunks", "one"])
 def test_bf16_errs_by_as_much_as_plain_attention(scores: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against double precision, within a factor of two: scores and weights are rounded there too."""
-    monkeypatch.setattr(chunks, "SCORES", scores)
+    monkeypatch.setattr(chunks, "AT_ONCE", scores)
     exact = drawn((9, 8))
     exact_out = attention.folded_attention(*exact[:3], (exact[3], exact[4]))
     asked = torch.linspace(-1, 1, exact_out.numel(), dtype=exact_out.dtype).view_as(exact_out)

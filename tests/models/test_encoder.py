@@ -14,6 +14,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionEncoder
 
 from models.conftest import randomise, relative
+from sammit.models import products
 from sammit.models.attention import (
     attention,
     filled,
@@ -55,12 +56,16 @@ def encoders(config: SamVisionConfig) -> tuple[Encoder, SamVisionEncoder]:
 
 @pytest.mark.parametrize("size", [128, 256])
 @pytest.mark.parametrize("window", [4, 5, 14], ids=["exact windows", "padded windows", "window wider than the grid"])
-@pytest.mark.parametrize("chunked", [True, False], ids=["in chunks", "folded"])
+@pytest.mark.parametrize("way", ["in chunks", "in chunks, by oneDNN", "folded"])
 def test_equals_transformers_with_every_gradient(
-    size: int, window: int, chunked: bool, monkeypatch: pytest.MonkeyPatch
+    size: int, window: int, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """128 and 256 px are grids of 8 and 16: 4 divides them, 5 and 14 do not."""
-    monkeypatch.setattr("sammit.models.attention._in_chunks", lambda _: chunked)
+    monkeypatch.setattr("sammit.models.attention.ways_of_ours", lambda _: way != "folded")
+    onednn = way.endswith("oneDNN") and torch.backends.mkldnn.is_available()
+    monkeypatch.setattr(products, "mkl_holds_back", lambda: onednn)
+    monkeypatch.setattr(products, "PAYS", 0)
+    monkeypatch.setattr("sammit.models.chunks.AT_ONCE", 1 << 14)  # less than a head at 256 px
     ours, reference = encoders(vision_config(size, window_size=window))
     pixels = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
     weight = torch.randn(2, 16, size // 16, size // 16, generator=torch.Generator().manual_seed(4))
@@ -74,6 +79,19 @@ def test_equals_transformers_with_every_gradient(
     assert {name for name, _ in ours.named_parameters()} == set(theirs)
     for name, parameter in ours.named_parameters():
         assert relative(parameter.grad, theirs[name].grad) <= 2e-5, name
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_in_use_the_mlp_takes_some_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, _ = encoders(vision_config(128))
+    pixels = torch.randn(2, 3, 128, 128)
+    expected = ours(pixels)
+    monkeypatch.setattr("sammit.models.encoder.AT_ONCE", rows * 2 * 8 * 32)
+    given: list[int] = []
+    ours.blocks[0].mlp.register_forward_pre_hook(lambda _, tokens: given.append(tokens[0].shape[1]))
+    with torch.inference_mode():
+        assert relative(ours(pixels), expected) <= 1e-6
+    assert max(given) == rows and sum(given) == 8
 
 
 def test_without_positions() -> None:

@@ -17,7 +17,7 @@ import tiny
 from sammit.config import ModelConfig
 from sammit.errors import UserError
 from sammit.federation.prepare import prepare
-from sammit.models import attention
+from sammit.models import attention, products
 from sammit.models.build import build_model
 from sammit.models.encoder import Block
 from sammit.runs import RunFolder
@@ -65,17 +65,21 @@ def test_attention_by_a_closed_form(backend: SDPBackend) -> None:
     assert counter.get_total_flops() - forward == 2 * product * (depth + width) + again
 
 
-@pytest.mark.parametrize("chunked", [True, False], ids=["in chunks", "folded"])
-def test_an_encoder_block_by_a_closed_form(chunked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sammit's own attention: folded, q and k are longer by the grid's rows and columns, and v is padded to them."""
-    monkeypatch.setattr(attention, "_in_chunks", lambda _: chunked)
+@pytest.mark.parametrize("way", ["in chunks", "in chunks, by oneDNN", "folded"])
+def test_an_encoder_block_by_a_closed_form(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sammit's own attention: q and k are longer by the grid's rows and columns; folded, v is padded to them."""
+    onednn, folded = way.endswith("oneDNN") and torch.backends.mkldnn.is_available(), way == "folded"
+    monkeypatch.setattr(attention, "ways_of_ours", lambda _: not folded)
+    monkeypatch.setattr(products, "mkl_holds_back", lambda: onednn)
+    monkeypatch.setattr(products, "PAYS", 0)
     model = build_model(ModelConfig("sam-tiny", "random"), 64, 1, 0)
     block = next(block for block in model.vision_encoder.blocks if not block.window)
     side, width, heads = 8, 96, 4
     tokens, depth = side * side, width // heads
     layers = 2 * tokens * width * (3 * width + width + 4 * width + 4 * width)
-    bias = 2 * heads * tokens * depth * (side + side)
-    pairs = 2 * heads * tokens * tokens * 2 * (depth if chunked else depth + 2 * side)
+    offsets = 2 * side if folded else 2 * (2 * side - 1)  # of each query, or all
+    bias = 2 * heads * tokens * depth * offsets
+    pairs = 2 * heads * tokens * tokens * (2 * depth + 2 * side * (2 if folded else 1))
     assert isinstance(block, Block)
     assert operations(block, torch.rand(1, side, side, width))[0] == layers + bias + pairs
 
@@ -83,7 +87,7 @@ def test_an_encoder_block_by_a_closed_form(chunked: bool, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("train", ["all", "adapters"])
 def test_fused_attention_is_counted_like_the_plain_one(train: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole network forward, folded; both ways of attention multiply as much."""
-    monkeypatch.setattr(attention, "_in_chunks", lambda _: False)
+    monkeypatch.setattr(attention, "ways_of_ours", lambda _: False)
     model = build_model(ModelConfig("sam-tiny", "random", ("bottleneck",)), 64, 1, 0)
     counted = []
     for backend in (SDPBackend.FLASH_ATTENTION, SDPBackend.MATH):

@@ -63,15 +63,15 @@ class AttentionInChunks(torch.autograd.Function):
             slope[..., :depth] = _product(slopes, k[heads])
             to_k[heads].add_(_product(queries[..., :inner].mT, slopes))
             if queries.shape[-1] > depth:
-                by_row, by_column = slope[..., depth:].split(ctx.grid, -1)
-                pairs = slopes.unflatten(-1, ctx.grid)
+                by_row, by_column = torch.split(slope[..., depth:], list(ctx.grid), -1)
+                pairs = slopes.view(*slopes.shape[:2], *ctx.grid)
                 torch.sum(pairs, -1, out=by_row)
                 torch.sum(pairs, -2, out=by_column)
         return to_q, to_k.mT.to(k.dtype), to_v.mT.to(v.dtype), None
 
 
 def _placed(k: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(G, h * w, d) -> (G, h * w, d + h + w), keys that say their row and column; as they are where that is too wide."""
+    """(G, h * w, d) -> (G, h * w, d + h + w), keys that say their row and column; unchanged in a large grid."""
     if sum(grid) > k.shape[-1]:
         return k
     places = torch.cartesian_prod(*(torch.arange(side) for side in grid))
@@ -85,9 +85,9 @@ def _weights(q: Tensor, k: Tensor, grid: tuple[int, int], room: Tensor) -> Tenso
     if q.shape[-1] == depth:
         scores = _product(q, k.mT, room)
     else:
-        by_row, by_column = q[..., depth:].split(grid, -1)
+        by_row, by_column = torch.split(q[..., depth:], list(grid), -1)
         scores = _view(room, (*q.shape[:2], k.shape[1]))
-        torch.add(by_row.unsqueeze(-1), by_column.unsqueeze(-2), out=scores.unflatten(-1, grid))
+        torch.add(by_row.unsqueeze(-1), by_column.unsqueeze(-2), out=scores.view(*q.shape[:2], *grid))
         if _by_onednn(q):
             scores += _product(q[..., :depth], k.mT)
         else:

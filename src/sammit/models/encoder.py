@@ -61,9 +61,9 @@ class Block(nn.Module):
         adapted = with_adapters(self.adapters, "after_attention", attended, attended)
         tokens = skip + with_adapters(self.adapters, "beside_attention", given, adapted)
         normed = self.layer_norm2(tokens)
-        return tokens + with_adapters(self.adapters, "beside_mlp", normed, self._thought(normed))
+        return tokens + with_adapters(self.adapters, "beside_mlp", normed, self._through_mlp(normed))
 
-    def _thought(self, normed: Tensor) -> Tensor:
+    def _through_mlp(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, E), what the MLP makes of tokens.
 
         Where nothing is kept for a backward pass it is some rows at a time: what is between its two layers, four times
@@ -72,7 +72,7 @@ class Block(nn.Module):
         if torch.is_grad_enabled() or not ways_of_ours(normed):
             return self.mlp(normed)  # type: ignore[no-any-return]
         rows = max(1, AT_ONCE // normed[:, 0].numel())
-        return torch.cat([self.mlp(part) for part in normed.split(rows, dim=1)], dim=1)
+        return torch.cat([self.mlp(part) for part in torch.split(normed, rows, dim=1)], dim=1)
 
     def _attend(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D), in windows where the block has them."""

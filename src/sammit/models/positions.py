@@ -47,13 +47,13 @@ class WithBiases(torch.autograd.Function):
         if q is None:
             return to_q, None, None
         to_offsets = products.flatten(0, 2).T @ q.flatten(0, 2)
-        rows, columns = to_offsets.split([2 * side - 1 for side in ctx.grid])
+        rows, columns = torch.split(to_offsets, [2 * side - 1 for side in ctx.grid])
         return to_q, rows.flip(0), columns.flip(0)
 
 
 def _biases(long: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """(G, a, b, d + h + w) -> (G, a, b, h) and (G, a, b, w), its last channels."""
-    by_row, by_column = long[..., -sum(grid) :].split(grid, -1)
+    by_row, by_column = torch.split(long[..., -sum(grid) :], list(grid), -1)
     return by_row, by_column
 
 

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torch.backends.cuda import flash_sdp_enabled
 from torch.jit._trace import is_tracing
 
+DESCRIBED = Path("/proc/cpuinfo")
+"""Where Linux names the processor's maker."""
+
 PAYS = 1 << 23
 """Multiplications from which on oneDNN is the faster one; below, beginning takes longer than it saves."""
 
@@ -43,10 +46,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tokens, weight = ctx.saved_tensors
         to_tokens, to_weight, to_bias = ctx.needs_input_grad
-        rows = grad.flatten(0, -2)
+        rows = grad.reshape(-1, grad.shape[-1])
         return (
             times(grad, weight.T) if to_tokens else None,
-            times(rows.T, tokens.flatten(0, -2).T) if to_weight else None,
+            times(rows.T, tokens.reshape(-1, tokens.shape[-1]).T) if to_weight else None,
             rows.sum(0) if to_bias else None,
         )
 
@@ -87,7 +90,6 @@ def ways_of_ours(given: Tensor) -> bool:
 @cache
 def mkl_holds_back() -> bool:
     """Whether this processor is of the x86 family, but not Intel's, and torch has both libraries."""
-    described = Path("/proc/cpuinfo")
-    makers = described.read_text() if described.exists() else platform.processor()
-    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    makers = DESCRIBED.read_text() if DESCRIBED.exists() else platform.processor()
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return both and any(maker in makers for maker in ("AuthenticAMD", "HygonGenuine"))

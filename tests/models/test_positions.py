@@ -1,0 +1,49 @@
+"""What queries gain by their keys' places: against the definition, and gradients against differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sammit.models.attention import relative_table
+from sammit.models.positions import WithBiases
+
+SIDES = [(3, 5), (5, 2), (1, 4), (4, 4)]
+
+
+def drawn(grid: tuple[int, int], asking: tuple[int, int]) -> list[torch.Tensor]:
+    """Queries of the first places of a grid, and offsets by row and by column."""
+    torch.manual_seed(0)
+    shapes = [(6, *asking, 3), *((2 * side - 1, 3) for side in grid)]
+    return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+@pytest.mark.parametrize("grid", SIDES)
+@pytest.mark.parametrize("few", [False, True], ids=["all places ask", "the first places ask"])
+def test_equals_the_definition(grid: tuple[int, int], few: bool) -> None:
+    asking = (max(1, grid[0] - 1), max(1, grid[1] - 1)) if few else grid
+    q, rows, columns = drawn(grid, asking)
+    found = WithBiases.apply(q, rows, columns)
+    by_row = torch.einsum("gabc,akc->gabk", q, relative_table(rows, grid[0])[: asking[0]])
+    by_column = torch.einsum("gabc,bkc->gabk", q, relative_table(columns, grid[1])[: asking[1]])
+    torch.testing.assert_close(found, torch.cat([q * 3**-0.5, by_row, by_column], -1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("grid", SIDES)
+def test_gradients_by_differences(grid: tuple[int, int]) -> None:
+    assert torch.autograd.gradcheck(WithBiases.apply, drawn(grid, grid))
+
+
+def test_queries_need_not_lie_in_order() -> None:
+    q, rows, columns = drawn((4, 4), (4, 4))
+    turned = q.detach().permute(0, 2, 1, 3).contiguous().permute(0, 2, 1, 3)
+    assert torch.equal(WithBiases.apply(turned, rows, columns), WithBiases.apply(q, rows, columns))
+
+
+def test_frozen_offsets_keep_no_queries() -> None:
+    q, rows, columns = drawn((3, 3), (3, 3))
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one.shape) or one, lambda one: one):
+        found = WithBiases.apply(q, rows.detach(), columns.detach())
+    assert kept == [torch.Size([10, 3])]
+    assert torch.autograd.grad(found.sum(), q)[0].isfinite().all()
