@@ -10,6 +10,7 @@ where nobody asked for little memory the heap keeps what one step frees for the 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
 
@@ -29,9 +30,13 @@ def map_blocks(size: int = BLOCK) -> None:
 
 
 def keep_blocks(free: int = 1 << 30) -> None:
-    """From now on blocks of up to 32 MB are the heap's, and up to `free` bytes at its end stay for what comes next."""
-    _tell("mallopt", _MMAP_THRESHOLD, LONGEST)
-    _tell("mallopt", _TRIM_THRESHOLD, free)
+    """From now on blocks of up to 32 MB are the heap's, and up to `free` bytes at its end stay for what comes next.
+
+    Whoever has set glibc by its variables (`MALLOC_MMAP_THRESHOLD_` and the like) keeps what is set.
+    """
+    if not any(name.startswith("MALLOC_") for name in os.environ):
+        _tell("mallopt", _MMAP_THRESHOLD, LONGEST)
+        _tell("mallopt", _TRIM_THRESHOLD, free)
 
 
 def share_heaps(count: int) -> None:
