@@ -81,17 +81,17 @@ def test_equals_transformers_with_every_gradient(
         assert relative(parameter.grad, theirs[name].grad) <= 2e-5, name
 
 
-@pytest.mark.parametrize("rows", [1, 3, 8])
-def test_in_use_the_mlp_takes_some_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tokens", [1, 50, 128])
+def test_in_use_the_mlp_takes_some_tokens_at_a_time(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
     ours, _ = encoders(vision_config(128))
     pixels = torch.randn(2, 3, 128, 128)
     expected = ours(pixels)
-    monkeypatch.setattr("sammit.models.encoder.AT_ONCE", rows * 2 * 8 * 32)
+    monkeypatch.setattr("sammit.models.encoder.AT_ONCE", tokens)
     given: list[int] = []
-    ours.blocks[0].mlp.register_forward_pre_hook(lambda _, tokens: given.append(tokens[0].shape[1]))
+    ours.blocks[0].mlp.register_forward_pre_hook(lambda _, args: given.append(args[0].flatten(0, -2).shape[0]))
     with torch.inference_mode():
         assert relative(ours(pixels), expected) <= 1e-6
-    assert max(given) == rows and sum(given) == 8
+    assert max(given) == tokens and sum(given) == 128
 
 
 def test_without_positions() -> None:

@@ -61,10 +61,10 @@ class Trainer:
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name in self.parameters)
         self._set_rate()
+        self.optimiser.zero_grad(set_to_none=True)  # before the pass forward, at whose end memory is fullest
         device = self.training.device
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.training.precision == "bf16"):
             loss = objective(batch.to(device))
-        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.training.clip:
             nn.utils.clip_grad_norm_(self.parameters.values(), self.training.clip)

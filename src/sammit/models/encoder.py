@@ -16,8 +16,8 @@ from sammit.models.adapters.base import Adapter, with_adapters
 from sammit.models.attention import Tables, attention, windowed_attention
 from sammit.models.products import swap_linears, ways_of_ours
 
-AT_ONCE = 1 << 20
-"""How many numbers an MLP is given at a time in use: 4 MB."""
+AT_ONCE = 1024
+"""How many tokens an MLP is given at a time in use."""
 
 
 class Block(nn.Module):
@@ -64,15 +64,15 @@ class Block(nn.Module):
         return tokens + with_adapters(self.adapters, "beside_mlp", normed, self._through_mlp(normed))
 
     def _through_mlp(self, normed: Tensor) -> Tensor:
-        """(B, h, w, D) -> (B, h, w, E), what the MLP makes of tokens.
+        """(B, h, w, D) -> (B, h, w, E).
 
-        Where nothing is kept for a backward pass it is some rows at a time: what is between its two layers, four times
-        as wide, then never leaves the processor's cache.
+        On a processor, where nothing is kept for a backward pass, it is some tokens at a time: what is between the MLP's
+        two layers, four times as wide, then stays in cache.
         """
-        if torch.is_grad_enabled() or not ways_of_ours(normed):
+        pieces = torch.split(normed.flatten(0, 2), AT_ONCE)
+        if len(pieces) == 1 or torch.is_grad_enabled() or not ways_of_ours(normed):
             return self.mlp(normed)  # type: ignore[no-any-return]
-        rows = max(1, AT_ONCE // normed[:, 0].numel())
-        return torch.cat([self.mlp(part) for part in torch.split(normed, rows, dim=1)], dim=1)
+        return torch.cat([self.mlp(piece) for piece in pieces]).reshape(*normed.shape[:3], -1)
 
     def _attend(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, D), in windows where the block has them."""
