@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d, pad, scaled_dot_product_attention
 
 from sammit.models.chunks import AttentionInChunks
-from sammit.models.positions import WithBiases
 from sammit.models.products import ways_of_ours
 
 Tables = tuple[Tensor, Tensor]
@@ -172,11 +171,9 @@ def folded_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
 
 def chunked_attention(q: Tensor, k: Tensor, v: Tensor, tables: Tables) -> Tensor:
     """The same as `folded_attention`, by other means."""
-    grid = (k.shape[2], k.shape[3])
-    offsets = (_resized(table, side).to(q.dtype) for table, side in zip(tables, grid, strict=True))
-    long_q = WithBiases.apply(q.flatten(0, 1), *offsets)  # type: ignore[no-untyped-call]
+    offsets = (_resized(table, side).to(q.dtype) for table, side in zip(tables, k.shape[2:4], strict=True))
     keys, values = (one.flatten(2, 3).flatten(0, 1).contiguous() for one in (k, v))
-    found = AttentionInChunks.apply(long_q.flatten(1, 2), keys, values, grid)  # type: ignore[no-untyped-call]
+    found = AttentionInChunks.apply(q.flatten(0, 1).contiguous(), keys, values, *offsets)  # type: ignore[no-untyped-call]
     return found.unflatten(0, q.shape[:2])  # type: ignore[no-any-return]
 
 

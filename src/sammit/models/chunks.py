@@ -1,7 +1,7 @@
 """Attention with relative positions on a processor, some queries at a time, with a backward pass of its own.
 
-Here the scores of some queries with all keys, few enough to stay in the processor's cache, are made at a time. Queries
-come with what each gains by a key's row and column (`models/positions.py`). In a small grid the keys say their row and
+The scores of some queries with all keys, few enough to stay in the processor's cache, are made at a time. To a query is
+joined what it gains by a key's row and column (`models/positions.py`). In a small grid the keys say their row and
 column too, and one product makes the score. In a large one, 64 x 64 tokens, that product would be three times as wide
 as the head: there a score is begun as the sum of its two biases, and the product of q and k is added to it. What is
 kept for the backward pass is what came in; the backward pass makes the weights again.
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from sammit.models.positions import to_offsets, to_queries, with_biases
 from sammit.models.products import in_onednn, times
 
 AT_ONCE = 4 << 20
@@ -29,17 +30,19 @@ AT_ONCE = 4 << 20
 
 
 class AttentionInChunks(torch.autograd.Function):
-    """(G, n, d + h + w) queries, (G, h * w, d) keys and values -> (G, n, d).
+    """(G, a, b, d) queries, (G, h * w, d) keys and values, (2 h - 1, d) and (2 w - 1, d) offsets -> (G, a * b, d).
 
-    G counts heads of images; all in one precision, on the processor. It has no second derivative. `grid` is (h, w).
+    G counts heads of images; queries stand at the first places of the grid. All are in one precision, in order in
+    memory, on the processor. It has no second derivative.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """What each query finds."""
-        ctx.save_for_backward(q, k, v)
-        ctx.grid = grid
-        found, room, k = v.new_empty(*q.shape[:2], v.shape[-1]), _room(q, k), _placed(k, grid)
+        ctx.save_for_backward(q, k, v, rows, columns)
+        grid = (len(rows) // 2 + 1, len(columns) // 2 + 1)
+        q, k = with_biases(q, rows, columns).flatten(1, 2), _placed(k, grid)
+        found, room = v.new_empty(*q.shape[:2], v.shape[-1]), _room(q, k)
         for heads, some in _chunks(q, k):
             weights = _weights(q[heads, some], k[heads], grid, room)
             found[heads, some] = _product(weights, v[heads])
@@ -48,26 +51,30 @@ class AttentionInChunks(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of each of `forward`'s tensors."""
-        q, k, v = ctx.saved_tensors
-        exact, inner = torch.promote_types(k.dtype, torch.float32), k.shape[-1]  # `exact` for sums over chunks
-        to_q, (to_k, to_v) = torch.empty_like(q), (one.new_zeros(one.mT.shape, dtype=exact) for one in (k, v))
-        grad, k, room, more = grad.contiguous(), _placed(k, ctx.grid), _room(q, k), _room(q, k)
-        depth = k.shape[-1]
+        """The gradient of each of `forward`'s arguments."""
+        asking, keys, v, rows, columns = ctx.saved_tensors
+        grid = (len(rows) // 2 + 1, len(columns) // 2 + 1)
+        q, k, grad = with_biases(asking, rows, columns).flatten(1, 2), _placed(keys, grid), grad.contiguous()
+        exact, inner, depth = torch.promote_types(k.dtype, torch.float32), keys.shape[-1], k.shape[-1]
+        to_q, (to_k, to_v) = torch.empty_like(q), (v.new_zeros(v.mT.shape, dtype=exact) for _ in range(2))
+        room, more = _room(q, k), _room(q, k)
         for heads, some in _chunks(q, k):
             queries, asked, slope = q[heads, some], grad[heads, some], to_q[heads, some]
-            weights = _weights(queries, k[heads], ctx.grid, room)
+            weights = _weights(queries, k[heads], grid, room)
             to_v[heads].add_(_product(asked.mT, weights))
             slopes = _product(asked, v[heads].mT, more)
             torch.ops.aten._softmax_backward_data(slopes, weights, -1, weights.dtype, grad_input=slopes)
             slope[..., :depth] = _product(slopes, k[heads])
             to_k[heads].add_(_product(queries[..., :inner].mT, slopes))
             if queries.shape[-1] > depth:
-                by_row, by_column = torch.split(slope[..., depth:], list(ctx.grid), -1)
-                pairs = slopes.view(*slopes.shape[:2], *ctx.grid)
+                by_row, by_column = torch.split(slope[..., depth:], list(grid), -1)
+                pairs = slopes.view(*slopes.shape[:2], *grid)
                 torch.sum(pairs, -1, out=by_row)
                 torch.sum(pairs, -2, out=by_column)
-        return to_q, to_k.mT.to(k.dtype), to_v.mT.to(v.dtype), None
+        to_asking, products = to_queries(to_q.view(*asking.shape[:3], -1), rows, columns)
+        learned = any(ctx.needs_input_grad[3:])
+        to_tables = to_offsets(products, asking, rows, columns) if learned else (None, None)
+        return to_asking, to_k.mT.to(k.dtype), to_v.mT.to(v.dtype), *to_tables
 
 
 def _placed(k: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -66,8 +66,8 @@ class Block(nn.Module):
     def _through_mlp(self, normed: Tensor) -> Tensor:
         """(B, h, w, D) -> (B, h, w, E).
 
-        On a processor, where nothing is kept for a backward pass, it is some tokens at a time: what is between the MLP's
-        two layers, four times as wide, then stays in cache.
+        On a processor, where nothing is kept for a backward pass, it is some tokens at a time: what is between the two
+        layers, four times as wide, then stays in cache.
         """
         pieces = torch.split(normed.flatten(0, 2), AT_ONCE)
         if len(pieces) == 1 or torch.is_grad_enabled() or not ways_of_ours(normed):

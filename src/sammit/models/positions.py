@@ -6,49 +6,54 @@ made at once, and the h of them that its row meets are a window into them, which
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from sammit.models.products import in_onednn, times
 
 
-class WithBiases(torch.autograd.Function):
-    """(G, a, b, d) queries, (2 h - 1, d) and (2 w - 1, d) offsets, one precision -> (G, a, b, d + h + w).
+def with_biases(q: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """(G, a, b, d) -> (G, a, b, d + h + w): queries over the root of d, what each gains by each row, by each column.
 
-    Queries stand at the first places of a grid of (h, w) and are divided by the square root of d. It has no second
-    derivative.
+    Args:
+        q: the queries of the first places of a grid of (h, w), in order.
+        rows: (2 h - 1, d) offsets.
+        columns: (2 w - 1, d).
     """
+    grid, depth = _grid(rows, columns), q.shape[-1]
+    long = q.new_empty(*q.shape[:3], depth + sum(grid))
+    torch.mul(q, depth**-0.5, out=long[..., :depth])
+    products = _product(q, _largest_first(rows, columns))
+    for part, met in zip(_biases(long, grid), _met(products, grid), strict=True):
+        part.copy_(met)
+    return long
 
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Each query, what it gains by each row, and by each column."""
-        offsets = torch.cat([rows.flip(0), columns.flip(0)])
-        height, width = ctx.grid = (len(rows) // 2 + 1, len(columns) // 2 + 1)
-        depth, q = q.shape[-1], q.contiguous()
-        long = q.new_empty(*q.shape[:3], depth + height + width)
-        torch.mul(q, depth**-0.5, out=long[..., :depth])
-        for part, met in zip(_biases(long, ctx.grid), _met(_product(q, offsets), ctx.grid), strict=True):
-            part.copy_(met)
-        ctx.save_for_backward(q if any(ctx.needs_input_grad[1:]) else None, offsets)
-        return long
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient of each of `forward`'s arguments."""
-        q, offsets = ctx.saved_tensors
-        products = grad.new_zeros(*grad.shape[:3], len(offsets))
-        for part, met in zip(_biases(grad, ctx.grid), _met(products, ctx.grid), strict=True):
-            met.copy_(part)
-        depth = offsets.shape[1]
-        to_q = _product(products, offsets.T).add_(grad[..., :depth], alpha=depth**-0.5)
-        if q is None:
-            return to_q, None, None
-        to_offsets = products.flatten(0, 2).T @ q.flatten(0, 2)
-        rows, columns = torch.split(to_offsets, [2 * side - 1 for side in ctx.grid])
-        return to_q, rows.flip(0), columns.flip(0)
+def to_queries(grad: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """From the gradient of `with_biases`: that of the queries, and that of their products with all offsets."""
+    grid, offsets = _grid(rows, columns), _largest_first(rows, columns)
+    depth = offsets.shape[1]
+    products = grad.new_zeros(*grad.shape[:3], len(offsets))
+    for part, met in zip(_biases(grad, grid), _met(products, grid), strict=True):
+        met.copy_(part)
+    return _product(products, offsets.T).add_(grad[..., :depth], alpha=depth**-0.5), products
+
+
+def to_offsets(products: Tensor, q: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of offsets by row and by column, from that of the products that `to_queries` gives."""
+    both = products.flatten(0, 2).T @ q.flatten(0, 2)
+    by_row, by_column = torch.split(both, [len(rows), len(columns)])
+    return by_row.flip(0), by_column.flip(0)
+
+
+def _grid(rows: Tensor, columns: Tensor) -> tuple[int, int]:
+    """(h, w) of which there are 2 h - 1 and 2 w - 1 offsets."""
+    return len(rows) // 2 + 1, len(columns) // 2 + 1
+
+
+def _largest_first(rows: Tensor, columns: Tensor) -> Tensor:
+    """Offsets by row, then by column, turned round: the places that a query meets are then in order."""
+    return torch.cat([rows.flip(0), columns.flip(0)])
 
 
 def _biases(long: Tensor, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
