@@ -93,6 +93,7 @@ def beside_reference(name: str, what: str, found: dict[str, Any], device: str) -
             "peak_MiB": round(one["peak_bytes"] / 2**20),
             "of_reference_peak": round(one["peak_bytes"] / reference["peak_bytes"], 3),
             "check": round(one["check"], 4),
+            **{name: round(one[name], 4) for name in ("images_per_second", "of_bf16_rate") if name in one},
         }
         for side, one in found.items()
     }
@@ -125,6 +126,19 @@ def waited(device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.synchronize()
     return perf_counter()
+
+
+def matrix_rate(device: str, side: int = 4096) -> float:
+    """Operations a second of a product of two large matrices in bf16, the best of five."""
+    import torch
+
+    one = torch.randn(side, side, device=device).bfloat16()
+    seconds = []
+    for _ in range(6):
+        started = waited(device)
+        torch.mm(one, one)
+        seconds.append(waited(device) - started)
+    return 2 * side**3 / min(seconds[1:])
 
 
 def device_name(device: str) -> str:
