@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from sammit.models.positions import to_offsets, to_queries, with_biases
+from sammit.models.positions import grid_of, to_offsets, to_queries, with_biases
 from sammit.models.products import in_onednn, times
 
 AT_ONCE = 4 << 20
@@ -40,7 +40,7 @@ class AttentionInChunks(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """What each query finds."""
         ctx.save_for_backward(q, k, v, rows, columns)
-        grid = (len(rows) // 2 + 1, len(columns) // 2 + 1)
+        grid = grid_of(rows, columns)
         q, k = with_biases(q, rows, columns).flatten(1, 2), _placed(k, grid)
         found, room = v.new_empty(*q.shape[:2], v.shape[-1]), _room(q, k)
         for heads, some in _chunks(q, k):
@@ -53,7 +53,7 @@ class AttentionInChunks(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradient of each of `forward`'s arguments."""
         asking, keys, v, rows, columns = ctx.saved_tensors
-        grid = (len(rows) // 2 + 1, len(columns) // 2 + 1)
+        grid = grid_of(rows, columns)
         q, k, grad = with_biases(asking, rows, columns).flatten(1, 2), _placed(keys, grid), grad.contiguous()
         exact, inner, depth = torch.promote_types(k.dtype, torch.float32), keys.shape[-1], k.shape[-1]
         to_q, (to_k, to_v) = torch.empty_like(q), (v.new_zeros(v.mT.shape, dtype=exact) for _ in range(2))

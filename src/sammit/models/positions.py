@@ -20,7 +20,7 @@ def with_biases(q: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         rows: (2 h - 1, d) offsets.
         columns: (2 w - 1, d).
     """
-    grid, depth = _grid(rows, columns), q.shape[-1]
+    grid, depth = grid_of(rows, columns), q.shape[-1]
     long = q.new_empty(*q.shape[:3], depth + sum(grid))
     torch.mul(q, depth**-0.5, out=long[..., :depth])
     products = _product(q, _largest_first(rows, columns))
@@ -31,7 +31,7 @@ def with_biases(q: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 def to_queries(grad: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """From the gradient of `with_biases`: that of the queries, and that of their products with all offsets."""
-    grid, offsets = _grid(rows, columns), _largest_first(rows, columns)
+    grid, offsets = grid_of(rows, columns), _largest_first(rows, columns)
     depth = offsets.shape[1]
     products = grad.new_zeros(*grad.shape[:3], len(offsets))
     for part, met in zip(_biases(grad, grid), _met(products, grid), strict=True):
@@ -46,7 +46,7 @@ def to_offsets(products: Tensor, q: Tensor, rows: Tensor, columns: Tensor) -> tu
     return by_row.flip(0), by_column.flip(0)
 
 
-def _grid(rows: Tensor, columns: Tensor) -> tuple[int, int]:
+def grid_of(rows: Tensor, columns: Tensor) -> tuple[int, int]:
     """(h, w) of which there are 2 h - 1 and 2 w - 1 offsets."""
     return len(rows) // 2 + 1, len(columns) // 2 + 1
 

@@ -21,8 +21,9 @@ def flop_counter() -> FlopCounterMode:
     fused = {
         aten._scaled_dot_product_flash_attention_for_cpu: _forward,
         aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward,
-        torch.ops.mkldnn._linear_pointwise: _linear,
     }
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # not on every processor
+        fused[torch.ops.mkldnn._linear_pointwise] = _linear
     return FlopCounterMode(display=False, custom_mapping=fused)
 
 
